@@ -1,0 +1,163 @@
+"""The training loop of stochastic variational inference."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+
+from .schedules import cosine
+
+Row = dict[str, float]
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss or its gradient became NaN or infinite; the weights are those before that step.
+
+    Attributes:
+        step: the step, counted from 1 over the whole of training.
+        epoch: the epoch it belongs to, counted from 1.
+    """
+
+    def __init__(self, step: int, epoch: int, loss: float, gradient_norm: float) -> None:
+        super().__init__(f"step {step} (epoch {epoch}): loss {loss:g}, gradient norm {gradient_norm:g}")
+        self.step = step
+        self.epoch = epoch
+
+
+def train(
+    elbo: Callable[[Tensor], Tensor],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    max_gradient_norm: float,
+    anneal: Callable[[float], Mapping[str, float]],
+    monitor: Callable[[], Mapping[str, float]],
+    save: Callable[[dict[str, Any]], None],
+    checkpoint: dict[str, Any] | None = None,
+) -> list[Row]:
+    """Minimises an ELBO module over minibatches.
+
+    Randomness comes from torch's global generators, whose states are part of the checkpoint: training that goes on
+    from a checkpoint takes the very steps that it would have taken without the interruption.
+
+    Args:
+        elbo: gives the loss of a batch, summed over its observations, such as ``Trace_ELBO()(model, guide)``.
+        module: holds the parameters and the state to save.
+        optimizer: over the parameters; its learning rate is the peak of the cosine schedule.
+        data: observations, shape (N, \\*shape), on the device of the parameters.
+        epochs: passes over the data, in all.
+        batch_size: observations a step.
+        max_gradient_norm: to which the gradient is clipped.
+        anneal: called before each step with the progress of training, from 0 to 1; sets what it likes and returns it.
+        monitor: called at the start and after each epoch; gives figures for the history, among them ``mean_rate`` for
+            the progress bar; must leave torch's random state as it is.
+        save: called with a checkpoint before the first epoch and after every epoch.
+        checkpoint: one that ``save`` was given, to go on from there.
+
+    Returns:
+        The history, a row an epoch. Its ``elbo`` is the annealed objective per observation, in nats.
+
+    Raises:
+        NonFiniteLossError: if the loss or its gradient is not finite, before the weights are changed.
+    """
+    steps_per_epoch = math.ceil(len(data) / batch_size)
+    steps = epochs * steps_per_epoch
+    scheduler = LambdaLR(optimizer, lambda step: cosine(step / steps))
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    history: list[Row] = []
+
+    if checkpoint is None:
+        save(_checkpoint(module, optimizer, scheduler, history))
+    else:
+        _restore(checkpoint, module, optimizer, scheduler, history)
+
+    with _progress_bar(steps, done=len(history) * steps_per_epoch) as bar:
+        mean_rate = monitor()["mean_rate"]
+        for epoch in range(len(history), epochs):
+            module.train()
+            started = time.perf_counter()
+            total = 0.0
+            for number, batch in enumerate(torch.randperm(len(data)).split(batch_size), start=1):
+                step = epoch * steps_per_epoch + number
+                annealed = anneal((step - 1) / steps)
+
+                optimizer.zero_grad()
+                loss = elbo(data[batch.to(data.device)]) / len(batch)
+                loss.backward()
+                norm = nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
+                if not (math.isfinite(value := loss.item()) and math.isfinite(norm.item())):
+                    raise NonFiniteLossError(step, epoch + 1, value, norm.item())
+                optimizer.step()
+                scheduler.step()
+
+                total += value * len(batch)
+                seconds = (time.perf_counter() - started) / number
+                bar.set_postfix(
+                    epoch=f"{epoch + 1}/{epochs}",
+                    elbo=f"{-value:.2f}",
+                    rate=f"{mean_rate:.3f}",
+                    step=f"{1000 * seconds:.1f}ms",
+                    refresh=False,
+                )
+                bar.update()
+
+            figures = monitor()
+            mean_rate = figures["mean_rate"]
+            history.append(
+                {
+                    "epoch": epoch + 1,
+                    "step": step,
+                    "elbo": -total / len(data),
+                    **annealed,
+                    "learning_rate": float(scheduler.get_last_lr()[0]),
+                    "gradient_norm": norm.item(),
+                    "step_ms": 1000 * seconds,
+                    **figures,
+                }
+            )
+            save(_checkpoint(module, optimizer, scheduler, history))
+    return history
+
+
+def _checkpoint(
+    module: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LambdaLR, history: list[Row]
+) -> dict[str, Any]:
+    return {
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "history": history,
+        "random_state": torch.get_rng_state(),
+        "cuda_random_states": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _restore(
+    checkpoint: dict[str, Any],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LambdaLR,
+    history: list[Row],
+) -> None:
+    module.load_state_dict(checkpoint["module"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    scheduler.load_state_dict(checkpoint["scheduler"])
+    history.extend(checkpoint["history"])
+    torch.set_rng_state(checkpoint["random_state"])
+    if len(checkpoint["cuda_random_states"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(checkpoint["cuda_random_states"])
+
+
+def _progress_bar(steps: int, done: int) -> "tqdm[NoReturn]":
+    # Where nobody watches, in a log file, a line every ten seconds is enough.
+    interval = 0.2 if sys.stderr.isatty() else 10.0
+    return tqdm(total=steps, initial=done, desc="training", unit="step", mininterval=interval, dynamic_ncols=True)

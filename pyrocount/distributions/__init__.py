@@ -1,0 +1,8 @@
+"""Relaxed count distributions for torch and Pyro."""
+
+from . import kl as _kl  # noqa: F401  (registers the divergences)
+from .relaxations import ArrivalTimes, Discrete, Relaxation, SteinChen
+from .relaxed_negative_binomial import RelaxedNegativeBinomial
+from .relaxed_poisson import RelaxedPoisson
+
+__all__ = ["ArrivalTimes", "Discrete", "Relaxation", "RelaxedNegativeBinomial", "RelaxedPoisson", "SteinChen"]

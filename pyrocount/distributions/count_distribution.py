@@ -1,0 +1,93 @@
+"""What the count distributions share: a Poisson count, drawn through a relaxation, of a fixed or a random rate."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.utils import broadcast_all
+
+from pyrocount.errors import InputError
+
+from .relaxations import Discrete, Relaxation, with_derivative
+
+Parameter = Tensor | float
+
+
+class CountDistribution(TorchDistribution):
+    """Base of the relaxed distributions: everything but their parameters, moments and log_prob."""
+
+    def __init__(self, parameters: dict[str, Parameter], relaxation: Relaxation, validate_args: bool | None) -> None:
+        for name, value in parameters.items():
+            if isinstance(value, Tensor) and not value.is_floating_point():
+                raise TypeError(f"{name}: got a tensor of {value.dtype}, expected a floating dtype")
+        if not isinstance(relaxation, Relaxation):
+            raise TypeError(f"relaxation: got {relaxation!r}, expected a relaxation such as ArrivalTimes(0.1)")
+        self.relaxation = relaxation
+        self._given = tuple(parameters)
+        tensors = broadcast_all(*parameters.values())
+        dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+        for name, tensor in zip(parameters, tensors, strict=True):
+            setattr(self, name, tensor.to(dtype))
+        super().__init__(tensors[0].shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Sequence[int], _instance: "CountDistribution | None" = None) -> "CountDistribution":
+        """The same distribution, of a wider batch shape; its class, and so its KL divergence, stays."""
+        new: CountDistribution = self._get_checked_instance(type(self), _instance)
+        new.relaxation = self.relaxation
+        new._given = self._given
+        for name in self._given:
+            setattr(new, name, getattr(self, name).expand(batch_shape))
+        TorchDistribution.__init__(new, torch.Size(batch_shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    @property
+    def counts(self) -> "CountDistribution":
+        """The same distribution with exact counts and no gradient through them; its moments are the counts'."""
+        new = self.expand(self.batch_shape)
+        new.relaxation = Discrete()
+        return new
+
+    @property
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        """Whether gradients flow through samples."""
+        return self.relaxation.has_rsample
+
+    @constraints.dependent_property(event_dim=0)
+    def support(self) -> constraints.Constraint:
+        """The nonnegative integers for hard relaxations, the nonnegative reals for soft ones."""
+        return constraints.nonnegative_integer if self.relaxation.is_discrete else constraints.nonnegative
+
+    @abstractmethod
+    def _draw_rate(self, shape: torch.Size) -> Tensor:
+        """The Poisson rates behind samples of this shape, differentiable."""
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Draws values of shape (\\*sample_shape, \\*batch_shape), without a gradient."""
+        with torch.no_grad():
+            return self.relaxation.draw(self._draw_rate(self._extended_shape(torch.Size(sample_shape))))[0]
+
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Draws values of shape (\\*sample_shape, \\*batch_shape), with the gradient of the relaxation.
+
+        Raises:
+            NotImplementedError: if the relaxation has none.
+        """
+        if not self.has_rsample:
+            raise NotImplementedError(f"{self.relaxation} has no gradient; call sample()")
+        rate = self._draw_rate(self._extended_shape(torch.Size(sample_shape)))
+        value, slope = self.relaxation.draw(rate)
+        # Where the rate underflows to 0 so does the slope, and the clamp keeps their ratio from being NaN.
+        return with_derivative(value, rate, slope / rate.detach().clamp(min=torch.finfo(rate.dtype).tiny))
+
+
+def exactly_one(**parameters: Parameter | None) -> dict[str, Parameter]:
+    """Returns the one parameter that is not None, under its name."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    if len(given) != 1:
+        raise InputError(" or ".join(parameters), " and ".join(given) or "neither", "exactly one of them")
+    return given

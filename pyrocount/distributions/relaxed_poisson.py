@@ -1,0 +1,82 @@
+"""The Poisson distribution with a choice of how gradients flow through its counts."""
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.utils import lazy_property
+
+from .count_distribution import CountDistribution, exactly_one
+from .log_pmf import poisson_log_pmf
+from .relaxations import ArrivalTimes, Relaxation
+
+
+class RelaxedPoisson(CountDistribution):
+    r"""Poisson counts that carry a gradient.
+
+    .. math:: p(z) = \lambda^z e^{-\lambda} / \Gamma(z + 1)
+
+    ``log_prob`` and ``kl_divergence`` are those of the underlying counts, ``log_prob`` continued to real values by the
+    gamma function; ``mean`` and ``variance`` are those of what ``rsample`` draws. ``support`` is the nonnegative reals
+    for a soft relaxation, the nonnegative integers for one whose values are exact counts.
+
+    References:
+        Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024.
+
+    Args:
+        rate: expected counts per observation window, nonnegative, any shape.
+        log_rate: its logarithm, in place of ``rate``.
+        relaxation: how counts are sampled and differentiated.
+        validate_args: whether arguments and values are checked; None follows the global setting.
+
+    Raises:
+        ValueError: if not exactly one of ``rate`` and ``log_rate`` is given, or a value breaks its constraint.
+        TypeError: if a parameter is an integer tensor, or ``relaxation`` is no relaxation.
+
+    >>> d = RelaxedPoisson(torch.tensor([0.5, 2.0]))
+    >>> d.rsample((3,)).shape
+    torch.Size([3, 2])
+    >>> d.mean
+    tensor([0.5000, 2.0000])
+    >>> d.counts.variance
+    tensor([0.5000, 2.0000])
+    """
+
+    arg_constraints = {"rate": constraints.nonnegative, "log_rate": constraints.real}
+
+    def __init__(
+        self,
+        rate: Tensor | float | None = None,
+        log_rate: Tensor | float | None = None,
+        relaxation: Relaxation = ArrivalTimes(0.1),
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(exactly_one(rate=rate, log_rate=log_rate), relaxation, validate_args)
+
+    @lazy_property
+    def rate(self) -> Tensor:
+        """Expected counts, computed where log_rate was given."""
+        return self.log_rate.exp()
+
+    @lazy_property
+    def log_rate(self) -> Tensor:
+        """Log of the expected counts, computed where rate was given."""
+        return self.rate.log()
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the relaxed counts."""
+        return self.rate * self.relaxation.moment_factors()[0]
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance of the relaxed counts."""
+        return self.rate * self.relaxation.moment_factors()[1]
+
+    def _draw_rate(self, shape: torch.Size) -> Tensor:
+        return self.rate.expand(shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log probability of counts, in nats; of real values, its continuation by the gamma function."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return poisson_log_pmf(value, self.rate, self.log_rate)

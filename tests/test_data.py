@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+from pyrocount.data import load_dataset, read_array
+from pyrocount.errors import InputError
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save_array(values, name="values.npy", **more):
+        path = tmp_path / name
+        np.savez(path, **values) if isinstance(values, dict) else np.save(path, values, **more)
+        return path
+
+    return save_array
+
+
+def test_digits_are_real_and_standardised():
+    data = load_dataset()
+    assert data.shape == (1, 8, 8)
+    assert (len(data.train), len(data.test)) == (1438, 359)
+    assert data.train.mean() == pytest.approx(0, abs=1e-4)
+    assert data.train.std() == pytest.approx(1, abs=1e-4)
+    pixels = data.original(np.concatenate([data.train, data.test]))
+    np.testing.assert_allclose(pixels, pixels.round(), atol=1e-4)
+    assert pixels.min() == pytest.approx(0, abs=1e-4)
+    assert pixels.max() == pytest.approx(16, abs=1e-4)
+
+
+def test_splits_are_disjoint_seeded_and_complete(save):
+    path = save(np.arange(50.0)[:, None] * [1, 1])
+    first, again, other = (load_dataset(str(path), seed=seed, standardize=False) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.train, again.train)
+    assert not np.array_equal(first.test, other.test)
+    assert sorted([*first.train[:, 0], *first.test[:, 0]]) == list(range(50))
+    assert len(first.test) == 10
+    assert (first.offset, first.scale) == (0, 1)
+
+
+def test_a_split_leaves_something_on_both_sides(save):
+    path = str(save(np.eye(2)))
+    for fraction in (0.01, 0.99):
+        data = load_dataset(path, test_fraction=fraction)
+        assert len(data.train) == len(data.test) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float64, bool])
+def test_arrays_of_any_numeric_type(save, dtype):
+    values = np.random.default_rng(0).integers(0, 2, (6, 3, 4, 5)).astype(dtype)
+    for path in (
+        save(values),
+        save({"anything": values}, "one.npz"),
+        save({"x": values, "y": values[:1]}, "named.npz"),
+    ):
+        read = read_array(path)
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read, values.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[0.0, np.nan], [1.0, 2.0]]), r"1 values that are NaN or infinite in float32, first at \(0, 1\)"),
+        (np.array([[0.0, 1.0], [1e300, np.inf]]), "2 values that are NaN or infinite"),
+        (np.zeros(5), r"of shape \(5,\), expected N x features or N x channels x height x width"),
+        (np.zeros((5, 2, 2)), r"of shape \(5, 2, 2\)"),
+        (np.zeros((0, 4)), r"of shape \(0, 4\), expected at least 2 observations"),
+        (np.zeros((4, 0)), r"of shape \(4, 0\)"),
+        (np.zeros((1, 4)), r"of shape \(1, 4\)"),
+        (np.zeros((3, 2), complex), "dtype complex128, expected an array of numbers"),
+        (np.full((3, 2), "a"), "dtype <U1"),
+        (np.full((3, 2), 7.0), "whose values are all 7"),
+        ({"a": np.zeros((2, 2)), "b": np.zeros((2, 2))}, "arrays a, b, expected one array, or one named x"),
+        ({}, "arrays none"),
+    ],
+)
+def test_bad_arrays_are_named(save, values, message):
+    path = save(values, "values.npz" if isinstance(values, dict) else "values.npy")
+    with pytest.raises(InputError, match=message) as caught:
+        load_dataset(str(path))
+    assert str(caught.value).startswith(f"data: got {path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_files_are_named(tmp_path, save):
+    good = save(np.zeros((4, 4)))
+    corrupt, truncated, empty = tmp_path / "corrupt.npz", tmp_path / "truncated.npy", tmp_path / "empty.npy"
+    corrupt.write_bytes(b"PK\x03\x04 no archive")
+    truncated.write_bytes(good.read_bytes()[:-20])
+    empty.touch()
+    damaged = save({"x": np.random.default_rng(0).normal(size=(100, 10))}, "damaged.npz")
+    content = bytearray(damaged.read_bytes())
+    content[500:600] = bytes(100)
+    damaged.write_bytes(content)
+    pickled = save(np.array([{}, {}], object), "pickled.npy", allow_pickle=True)
+    for path in (corrupt, truncated, empty, damaged, pickled):
+        with pytest.raises(InputError, match=f"{path.name}, which cannot be read"):
+            read_array(path)
+    for path, message in [
+        (tmp_path / "none.npy", "does not exist"),
+        (tmp_path, "expected 'digits' or a .npy or .npz file"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            read_array(path)

@@ -1,0 +1,292 @@
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+from torch.distributions import constraints
+
+from pyrocount import ArrivalTimes, Discrete, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen
+
+from cases import CASES, HARD, RELAXATIONS, SOFT, Case, within
+
+cases = pytest.mark.parametrize("case", CASES, ids=repr)
+relaxations = pytest.mark.parametrize("relaxation", RELAXATIONS, ids=repr)
+N = 50_000
+
+
+@cases
+@relaxations
+def test_shapes_dtypes_and_devices(case: Case, relaxation, dtype, device):
+    d = case(relaxation, dtype, device)
+    assert d.batch_shape == (3,)
+    assert d.event_shape == ()
+    for shape in [(), (4,), (4, 2)]:
+        draws = [d.sample(shape), d(shape)] + ([d.rsample(shape)] if relaxation.has_rsample else [])
+        for z in draws:
+            assert z.shape == (*shape, 3)
+            assert z.dtype == dtype
+            assert z.device.type == device.type
+            assert d.log_prob(z).shape == (*shape, 3)
+    assert d.mean.shape == d.variance.shape == (3,)
+
+
+@cases
+def test_log_prob_is_scipys(case: Case, dtype):
+    counts = torch.arange(60, dtype=dtype)[:, None]
+    expected = case.scipy(**case.arguments).logpmf(counts.numpy())
+    tolerance = 1e-12 if dtype == torch.float64 else 2e-5
+    actual = case(Discrete(), dtype).log_prob(counts).numpy()
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_log_prob_is_continued_by_the_gamma_function():
+    z, r, logits, rate = 2.5, 1.7, -0.4, 3.1
+    p = special.expit(logits)
+    d = RelaxedNegativeBinomial(torch.tensor(r).double(), logits=torch.tensor(logits).double())
+    expected = special.gammaln(z + r) - special.gammaln(r) - special.gammaln(z + 1) + r * np.log1p(-p) + z * np.log(p)
+    assert d.log_prob(torch.tensor(z).double()).item() == pytest.approx(expected, rel=1e-7)
+    d = RelaxedPoisson(torch.tensor(rate).double())
+    expected = z * np.log(rate) - rate - special.gammaln(z + 1)
+    assert d.log_prob(torch.tensor(z).double()).item() == pytest.approx(expected, rel=1e-7)
+
+
+def test_zero_count_of_a_zero_rate_is_certain():
+    assert RelaxedPoisson(0.0, relaxation=Discrete()).log_prob(torch.tensor(0.0)) == 0
+    assert RelaxedPoisson(torch.zeros(5)).rsample().tolist() == [0.0] * 5
+
+
+@cases
+@pytest.mark.parametrize("relaxation", HARD, ids=repr)
+def test_hard_counts_follow_their_law(case: Case, relaxation):
+    d = case(relaxation)
+    samples = (d.rsample if relaxation.has_rsample else d.sample)((N,)).detach().numpy()
+    assert (samples == samples.round()).all()
+    for column, values in enumerate(samples.T):
+        law = case.scipy(**{name: value[column] for name, value in case.arguments.items()})
+        # Bins with at least 20 expected counts; the last takes the tail.
+        edges = np.arange(int(law.isf(20 / N)) + 1)
+        observed = np.array([*(np.sum(values == k) for k in edges), np.sum(values > edges[-1])])
+        expected = N * np.array([*law.pmf(edges), law.sf(edges[-1])])
+        assert stats.chisquare(observed, expected).pvalue > 1e-4
+
+
+@cases
+@relaxations
+def test_moments_are_those_of_the_samples(case: Case, relaxation):
+    d = case(relaxation, torch.float64)
+    z = d.sample((N,))
+    assert within(z, d.mean)
+    assert within((z - d.mean) ** 2, d.variance)
+
+
+@cases
+def test_counts_have_the_moments_of_scipy(case: Case):
+    d = case(ArrivalTimes(1.0, "sigmoid"), torch.float64).counts
+    law = case.scipy(**case.arguments)
+    assert isinstance(d.relaxation, Discrete)
+    np.testing.assert_allclose(d.mean, law.mean())
+    np.testing.assert_allclose(d.variance, law.var())
+
+
+def naive_arrivals(rate, relaxation, n):
+    """Soft counts and their derivatives by autograd through a stack of arrival times."""
+    rate = rate.expand(n, -1).clone().requires_grad_()
+    arrivals = torch.distributions.Exponential(torch.ones_like(rate)).sample((60,)).cumsum(0) / rate
+    y = (1 - arrivals) / relaxation.temperature
+    if relaxation.indicator == "cubic":
+        y = y.clamp(-1, 1)
+        z = (0.5 + 0.75 * y - 0.25 * y**3).sum(0)
+    else:
+        z = torch.sigmoid(y).sum(0)
+    return z.detach(), torch.autograd.grad(z.sum(), rate)[0]
+
+
+@pytest.mark.parametrize("relaxation", SOFT, ids=repr)
+def test_soft_counts_and_their_derivatives_have_the_joint_law_of_arrival_times(relaxation):
+    rate = torch.tensor([0.3, 2.0, 5.0], dtype=torch.float64)
+    z, slope = naive_arrivals(rate, relaxation, N)
+    expanded = rate.expand(N, -1).clone().requires_grad_()
+    ours = RelaxedPoisson(expanded, relaxation=relaxation).rsample()
+    (derivative,) = torch.autograd.grad(ours.sum(), expanded)
+    ours = ours.detach()
+    for mine, reference in [
+        (ours, z), (ours**2, z**2), (derivative, slope), (derivative**2, slope**2), (ours * derivative, z * slope)
+    ]:  # fmt: skip
+        spread = (mine.var(0) + reference.var(0)) / N
+        assert ((mine.mean(0) - reference.mean(0)).abs() <= 5 * spread.sqrt()).all()
+    for column in range(3):
+        # Rounded, because ours are exactly 0 where the reference is less than the resolution of the dtype.
+        assert stats.ks_2samp(*(values[:, column].round(decimals=9) for values in (ours, z))).pvalue > 1e-4
+
+
+def gradients_of_a_quadratic(d, parameters, n=N):
+    """Single-sample gradients of the sum of E (z^2 + z / 2), shape (n, number of parameters)."""
+    z = d.rsample((n,))
+    rows = [torch.autograd.grad((z**2 + z / 2)[i : i + n // 50].mean(0).sum(), parameters, retain_graph=True)
+            for i in range(0, n, n // 50)]  # fmt: skip
+    return torch.stack([torch.cat(row) for row in rows])
+
+
+@pytest.mark.parametrize("given", ["rate", "log_rate"])
+def test_stein_chen_is_unbiased_for_a_quadratic_of_poisson_counts(given):
+    rate = torch.tensor([0.05, 1.0, 7.5], dtype=torch.float64)
+    parameter = (rate.log() if given == "log_rate" else rate.clone()).requires_grad_()
+    d = RelaxedPoisson(**{given: parameter}, relaxation=SteinChen())
+    exact = 1.5 + 2 * rate
+    gradients = gradients_of_a_quadratic(d, [parameter])
+    assert within(gradients, exact * rate if given == "log_rate" else exact)
+    assert not within(gradients, 0.5 * (exact * rate if given == "log_rate" else exact))
+
+
+@pytest.mark.parametrize("relaxation", [SteinChen(), ArrivalTimes(0.02)], ids=repr)
+def test_gradients_of_the_negative_binomial_are_those_of_the_expectation(relaxation):
+    total_count = torch.tensor([0.3, 2.0, 20.0], dtype=torch.float64, requires_grad=True)
+    logits = torch.tensor([0.4, -1.5, -0.7], dtype=torch.float64, requires_grad=True)
+    d = RelaxedNegativeBinomial(total_count, logits=logits, relaxation=relaxation)
+    expectation = (d.variance + d.mean**2 + d.mean / 2).sum()
+    exact = torch.cat(torch.autograd.grad(expectation, [total_count, logits]))
+    assert within(gradients_of_a_quadratic(d, [total_count, logits]), exact)
+
+
+def test_gradient_survives_an_underflowing_rate():
+    log_rate = torch.tensor([-200.0, -95.0, 0.0], requires_grad=True)
+    for relaxation in (SteinChen(), ArrivalTimes(0.1)):
+        (gradient,) = torch.autograd.grad(
+            RelaxedPoisson(log_rate=log_rate, relaxation=relaxation).rsample().sum(), log_rate
+        )
+        assert gradient.isfinite().all()
+
+
+@relaxations
+def test_a_rate_that_is_not_finite_gives_nan(relaxation):
+    rate = torch.tensor([1.0, float("inf"), float("nan")])
+    z = RelaxedPoisson(rate, relaxation=relaxation, validate_args=False).sample()
+    assert z.isnan().tolist() == [False, True, True]
+
+
+def test_a_second_derivative_through_a_sample_is_refused():
+    rate = torch.tensor(2.0, requires_grad=True)
+    (gradient,) = torch.autograd.grad(RelaxedPoisson(rate).rsample() ** 2, rate, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.backward()
+
+
+@cases
+@relaxations
+def test_expand_keeps_the_class_and_everything_else(case: Case, relaxation):
+    d = case(relaxation)
+    value = d.sample()
+    for wide in (d.expand((2, 3)), d.expand_by((2,)), d.expand([2, 1, 3]).expand((4, 2, 5, 3))):
+        assert type(wide) is type(d)
+        assert wide.relaxation == relaxation
+        assert wide.batch_shape[-1:] == (3,)
+        assert wide.sample((2,)).shape == (2, *wide.batch_shape)
+        for mine, theirs in [
+            (wide.log_prob(value), d.log_prob(value)),
+            (wide.mean, d.mean),
+            (wide.variance, d.variance),
+        ]:
+            torch.testing.assert_close(mine, theirs.expand(wide.batch_shape))
+    assert d.expand((2, 3)).counts.batch_shape == (2, 3)
+    with pytest.raises(RuntimeError):
+        d.expand((4,))
+
+
+@cases
+def test_expand_from_one_element_and_sums_its_gradient(case: Case):
+    parameters = {name: torch.tensor([value[1]], requires_grad=True) for name, value in case.arguments.items()}
+    z = case.cls(**parameters, relaxation=SteinChen()).expand((1000, 1)).rsample()
+    for parameter in parameters.values():
+        (gradient,) = torch.autograd.grad(z.sum(), parameter, retain_graph=True)
+        assert gradient.shape == (1,)
+        assert gradient.abs() > 10
+
+
+@cases
+@relaxations
+def test_copies_are_equal(case: Case, relaxation):
+    d = case(relaxation)
+    value = d.sample()
+    for copied in (pickle.loads(pickle.dumps(d)), copy.deepcopy(d)):
+        assert copied.relaxation == relaxation
+        torch.testing.assert_close(copied.log_prob(value), d.log_prob(value))
+
+
+@cases
+@relaxations
+def test_events_and_masks(case: Case, relaxation):
+    d = case(relaxation)
+    z = d.sample((4,))
+    event = d.to_event(1)
+    assert (event.batch_shape, event.event_shape) == ((), (3,))
+    assert event.has_rsample == relaxation.has_rsample
+    torch.testing.assert_close(event.log_prob(z), d.log_prob(z).sum(-1))
+    masked = d.mask(torch.tensor([True, False, True]))
+    assert masked.has_rsample == relaxation.has_rsample
+    assert (masked.log_prob(z)[:, 1] == 0).all()
+    torch.testing.assert_close(masked.log_prob(z)[:, 0], d.log_prob(z)[:, 0])
+
+
+@cases
+def test_support_follows_the_relaxation(case: Case):
+    half = torch.full((3,), 0.5)
+    for relaxation in RELAXATIONS:
+        d = case(relaxation)
+        assert d.support.is_discrete == relaxation.is_discrete
+        if relaxation.is_discrete:
+            assert d.support is constraints.nonnegative_integer
+            with pytest.raises(ValueError, match="support"):
+                d.log_prob(half)
+        else:
+            assert d.log_prob(half).isfinite().all()
+        with pytest.raises(ValueError, match="support"):
+            d.log_prob(-half)
+    assert case.cls.infer_shapes(**{name: (3,) for name in case.arguments}) == ((3,), ())
+
+
+def test_discrete_has_no_gradient():
+    d = RelaxedPoisson(torch.ones(3, requires_grad=True), relaxation=Discrete())
+    assert not d.has_rsample
+    assert not d.sample().requires_grad
+    with pytest.raises(NotImplementedError, match="Discrete"):
+        d.rsample()
+
+
+def test_from_mean():
+    d = RelaxedNegativeBinomial.from_mean(torch.tensor([0.5, 3.0]), 2.0)
+    torch.testing.assert_close(d.mean, torch.tensor([0.5, 3.0]))
+    torch.testing.assert_close(d.counts.variance, torch.tensor([0.5 * 1.25, 3.0 * 2.5]))
+
+
+def test_parameters_of_two_dtypes_are_promoted():
+    d = RelaxedNegativeBinomial(torch.ones(3), logits=torch.zeros(3, dtype=torch.float64))
+    assert d.total_count.dtype == d.rsample().dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: RelaxedPoisson(), ValueError, "rate or log_rate: got neither"),
+        (lambda: RelaxedPoisson(1.0, 0.0), ValueError, "rate or log_rate: got rate and log_rate"),
+        (lambda: RelaxedPoisson(torch.tensor(-1.0)), ValueError, "rate"),
+        (lambda: RelaxedPoisson(log_rate=torch.tensor(float("nan"))), ValueError, "log_rate"),
+        (lambda: RelaxedPoisson(torch.tensor(3)), TypeError, r"rate: got a tensor of torch.int64"),
+        (lambda: RelaxedPoisson(1.0, relaxation=0.1), TypeError, "relaxation: got 0.1"),
+        (lambda: RelaxedNegativeBinomial(1.0), ValueError, "probs or logits: got neither"),
+        (lambda: RelaxedNegativeBinomial(0.0, logits=0.0), ValueError, "total_count"),
+        (lambda: RelaxedNegativeBinomial(1.0, probs=1.0), ValueError, "probs"),
+        (
+            lambda: ArrivalTimes(0),
+            ValueError,
+            r"temperature: got 0, expected a positive number; exact counts are Discrete",
+        ),
+        (lambda: ArrivalTimes(-1.0), ValueError, "temperature: got -1.0"),
+        (lambda: ArrivalTimes(float("nan")), ValueError, "temperature: got nan"),
+        (lambda: ArrivalTimes(0.1, "linear"), ValueError, "indicator: got 'linear', expected one of cubic, sigmoid"),
+    ],
+)
+def test_bad_arguments_are_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from pyrocount.metrics import active_latents, mean_rate, mean_squared_error, r_squared, zero_fraction
+
+
+def test_r_squared_is_one_zero_or_below():
+    x = np.random.default_rng(0).normal(size=(20, 3, 4, 4)).astype(np.float32)
+    assert r_squared(x, x) == 1
+    assert r_squared(x, np.broadcast_to(x.mean((1, 2, 3), keepdims=True), x.shape)) == pytest.approx(0, abs=1e-6)
+    assert r_squared(x, -x) < 0
+
+
+def test_r_squared_is_that_of_each_observation_averaged():
+    x = np.array([[0.0, 2.0, 4.0], [1.0, 1.0, 4.0]])
+    prediction = np.array([[0.0, 2.0, 3.0], [1.0, 0.0, 4.0]])
+    assert r_squared(x, prediction) == pytest.approx(((1 - 1 / 8) + (1 - 1 / 6)) / 2)
+    assert r_squared(x, np.stack([prediction, x])) == pytest.approx(((1 - 1 / 8) + (1 - 1 / 6) + 2) / 4)
+
+
+def test_r_squared_leaves_constant_observations_out():
+    x = np.array([[1.0, 1.0], [0.0, 2.0]])
+    assert r_squared(x, np.zeros_like(x)) == pytest.approx(1 - 4 / 2)
+    assert np.isnan(r_squared(np.ones((2, 2)), np.zeros((2, 2))))
+
+
+def test_mean_squared_error_broadcasts_samples():
+    x = np.zeros((2, 3))
+    assert mean_squared_error(x, np.stack([x, x + 2])) == 2
+
+
+def test_counts():
+    counts = np.array([[0.0, 0.0, 3.0, 1.0]])
+    assert mean_rate(counts) == 1
+    assert zero_fraction(counts) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("kl", "active"),
+    [
+        ([0.0, 1e-6, 5e-4, 0.2, 0.4, 0.9], 3),
+        ([-1e-4, 0.02, 0.03, 0.05], 3),
+        ([0.002, 0.0025, 0.06, 0.3], 2),
+        ([0.3, 0.2], 2),
+        ([1e-4, 5e-4], 0),
+        ([0.02], 1),
+        ([0.0015, 0.0025, 0.004, 0.007, 0.012, 0.02, 0.035, 0.06], 4),
+    ],
+)
+def test_active_latents(kl, active):
+    assert active_latents(np.array(kl)) == active

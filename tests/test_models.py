@@ -1,0 +1,143 @@
+import pyro
+import pytest
+import torch
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from torch.distributions import kl_divergence
+
+from pyrocount import ArrivalTimes, Discrete, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen
+from pyrocount.models import MODELS, GaussianLikelihood, NegativeBinomialLatent, PoissonLatent, make_vae
+
+SHAPE, K = (1, 8, 8), 6
+
+
+def vae_of(model="negbio", shape=SHAPE, relaxation=ArrivalTimes(0.1), **options):
+    return make_vae(model, shape, latent_dim=K, relaxation=relaxation, **options)
+
+
+everything = pytest.mark.parametrize(("model", "shared"), [("poisson", True), ("negbio", True), ("negbio", False)])
+
+
+@pytest.mark.parametrize("network", ["lin", "mlp", "conv"])
+@pytest.mark.parametrize("shape", [(1, 4, 4), (1, 8, 8), (3, 7, 10), (2, 28, 28), (3, 33, 16)], ids=str)
+def test_networks_fit_the_shape_of_the_data(network, shape):
+    vae = vae_of(shape=shape, encoder=network, decoder=network)
+    x = torch.randn(3, *shape)
+    assert vae.encode(x).batch_shape == (3,)
+    assert vae.decoder(torch.ones(3, K)).shape == x.shape
+
+
+@pytest.mark.parametrize("network", ["lin", "mlp"])
+def test_networks_fit_tables(network):
+    vae = vae_of(shape=(11,), encoder=network, decoder=network)
+    assert vae.decoder(torch.ones(3, K)).shape == (3, 11)
+    assert vae.code(torch.randn(3, 11)).shape == (3, K)
+
+
+@everything
+def test_modes_choose_relaxed_or_exact_counts(model, shared):
+    vae = vae_of(model, shared_dispersion=shared)
+    x = torch.randn(50, *SHAPE)
+
+    def counts():
+        return pyro.poutine.trace(vae.guide).get_trace(x).nodes["z"]["value"]
+
+    relaxed = vae.train() and counts()
+    assert (relaxed != relaxed.round()).any()
+    assert relaxed.requires_grad
+    exact = vae.eval() and counts()
+    assert (exact == exact.round()).all()
+    assert not exact.requires_grad
+    assert isinstance(vae.encode(x).base_dist.relaxation, Discrete)
+    assert vae.train().encode(x).base_dist.relaxation == ArrivalTimes(0.1)
+
+
+@everything
+def test_posterior_is_a_residual_on_the_prior_and_code_undoes_it(model, shared):
+    vae = vae_of(model, shared_dispersion=shared)
+    x = torch.randn(5, *SHAPE)
+    posterior, prior = vae.encode(x).base_dist, vae.latent.prior()
+    features = vae.encoder(x)
+    if model == "poisson":
+        assert isinstance(posterior, RelaxedPoisson)
+        torch.testing.assert_close(posterior.log_rate - prior.log_rate, features)
+    else:
+        assert isinstance(posterior, RelaxedNegativeBinomial)
+        torch.testing.assert_close(posterior.logits - prior.logits, features[:, :K])
+        residual = posterior.total_count.log() - prior.total_count.log()
+        torch.testing.assert_close(residual, torch.zeros(5, K) if shared else features[:, K:])
+    torch.testing.assert_close(vae.code(x), posterior.mean.log() - prior.mean.log(), rtol=1e-4, atol=1e-5)
+
+
+def test_extreme_features_stay_finite():
+    for latent in (PoissonLatent(K), NegativeBinomialLatent(K), NegativeBinomialLatent(K, shared_dispersion=False)):
+        for extreme in (-1e6, 1e6):
+            posterior = latent.posterior(torch.full((2, latent.features), extreme))
+            assert posterior.rsample().isfinite().all()
+            assert posterior.mean.isfinite().all()
+
+
+@everything
+@pytest.mark.parametrize("relaxation", [ArrivalTimes(0.1), SteinChen()], ids=repr)
+@pytest.mark.parametrize("elbo", [Trace_ELBO, TraceMeanField_ELBO])
+def test_every_parameter_gets_a_gradient(model, shared, relaxation, elbo, device):
+    vae = vae_of(model, relaxation=relaxation, shared_dispersion=shared).to(device)
+    loss = elbo()(vae.model, vae.guide)(torch.randn(20, *SHAPE, device=device))
+    loss.backward()
+    for name, parameter in vae.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@everything
+def test_kl_weight_scales_the_kl_alone(model, shared):
+    vae = vae_of(model, shared_dispersion=shared)
+    x = torch.randn(20, *SHAPE)
+    # Without a dependence on the counts, the likelihood is the same at every weight.
+    torch.nn.init.zeros_(vae.decoder[0][0].weight)
+    elbo = (TraceMeanField_ELBO if shared else Trace_ELBO)()(vae.model, vae.guide)
+
+    def loss(weight):
+        pyro.set_rng_seed(3)
+        vae.kl_weight = weight
+        return elbo(x).item()
+
+    if shared:
+        kl = kl_divergence(vae.encode(x).base_dist, vae.latent.prior().expand((20, K))).sum().item()
+        assert loss(1.0) - loss(1e-6) == pytest.approx(kl, rel=1e-2, abs=1e-3)
+    assert loss(2.0) - loss(1.0) == pytest.approx(loss(3.0) - loss(2.0), rel=1e-2, abs=1e-3)
+
+
+def test_default_scale_makes_the_loss_the_sum_of_squares():
+    x, prediction = torch.randn(4, 5), torch.randn(4, 5)
+    loss = -GaussianLikelihood()(prediction).log_prob(x)
+    constant = 0.5 * torch.log(torch.tensor(torch.pi))
+    torch.testing.assert_close(loss - constant, (x - prediction) ** 2)
+
+
+def test_registry_builds_what_it_names():
+    assert {name: type(vae_of(name).latent) for name in MODELS} == {
+        "poisson": PoissonLatent,
+        "negbio": NegativeBinomialLatent,
+    }
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: vae_of("gamma"), "model: got 'gamma', expected one of poisson, negbio"),
+        (lambda: vae_of(encoder="rnn"), "encoder: got 'rnn', expected one of lin, mlp, conv"),
+        (lambda: vae_of(decoder="rnn"), "decoder: got 'rnn'"),
+        (
+            lambda: vae_of(shape=(20,), encoder="conv"),
+            r"encoder: got 'conv' for data of shape \(20,\), expected images",
+        ),
+        (lambda: vae_of(shape=(1, 3, 8), decoder="conv"), "decoder: got 'conv' for data of shape"),
+        (lambda: vae_of(scale=0.0), "scale: got 0.0, expected a positive number"),
+        (lambda: PoissonLatent(0), "latent_dim: got 0, expected a positive"),
+        (lambda: vae_of().encode(torch.zeros(3, 8, 8)), r"x: got shape \(3, 8, 8\), expected \(N, 1, 8, 8\)"),
+    ],
+)
+def test_bad_arguments_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
