@@ -1,0 +1,177 @@
+"""The folder of one run: configuration, history, checkpoint, weights, summary and figures."""
+
+import csv
+import json
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pyrocount.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class RunFolder:
+    """A run's files. Each is replaced as a whole or not at all, so that a crash never leaves half of one.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, out: str | Path, name: str | None, default_name: str) -> "RunFolder":
+        """Makes a new folder below ``out``.
+
+        Args:
+            out: the folder of all runs, made where it is missing.
+            name: of the new folder; None takes the default name, with a number appended where that is taken.
+            default_name: used where there is no name.
+
+        Raises:
+            InputError: if the name is taken or no plain file name, or the folder cannot be made.
+        """
+        plain = _plain(name) if name is not None else None
+        try:
+            Path(out).mkdir(parents=True, exist_ok=True)
+            if plain is not None:
+                return cls._make(Path(out) / plain)
+            number = 1
+            while True:
+                try:
+                    return cls._make(Path(out) / (default_name if number == 1 else f"{default_name}-{number}"))
+                except FileExistsError:
+                    number += 1
+        except FileExistsError as error:
+            if name is None:
+                raise InputError("out", out, "a folder") from error
+            raise InputError("name", f"{name}, which {out} already holds", "a new name, or --resume") from error
+        except OSError as error:
+            raise InputError("out", f"{out} ({error.strerror})", "a folder that can be written") from error
+
+    @classmethod
+    def _make(cls, path: Path) -> "RunFolder":
+        path.mkdir()
+        return cls(path)
+
+    @classmethod
+    def open(cls, out: str | Path, name: str | None) -> "RunFolder":
+        """Opens a run to resume it.
+
+        Raises:
+            InputError: if there is no such run.
+        """
+        if name is None:
+            raise InputError("name", "nothing", "the name of the run to resume")
+        run = cls(Path(out) / _plain(name))
+        if not (run.path / "checkpoint.pt").is_file():
+            raise InputError("name", f"{name}, of which {out} holds no checkpoint", "a run to resume")
+        return run
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Writes a JSON file."""
+        self._replace(name, lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Reads a JSON file.
+
+        Raises:
+            InputError: if it is missing or corrupt.
+        """
+        try:
+            content = json.loads((self.path / name).read_text())
+        except (OSError, ValueError) as error:
+            raise InputError("name", f"{self.path.name}, whose {name} cannot be read", "an intact run") from error
+        if not isinstance(content, dict):
+            raise InputError("name", f"{self.path.name}, whose {name} is no JSON object", "an intact run")
+        return content
+
+    def write_metrics(self, history: Iterable[Mapping[str, float]]) -> None:
+        """Writes ``metrics.csv``, a row an epoch."""
+        rows = list(history)
+
+        def write(path: Path) -> None:
+            with path.open("w", newline="") as file:
+                if rows:
+                    writer = csv.DictWriter(file, rows[0])
+                    writer.writeheader()
+                    writer.writerows(rows)
+
+        self._replace("metrics.csv", write)
+
+    def append_metrics(self, row: Mapping[str, float]) -> None:
+        """Adds a row to ``metrics.csv``."""
+        with self._writing(), (self.path / "metrics.csv").open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def save_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Writes ``checkpoint.pt``: tensors, numbers, strings and containers of them."""
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                torch.save(checkpoint, file)
+
+        self._replace("checkpoint.pt", write)
+
+    def load_checkpoint(self) -> dict[str, Any]:
+        """Reads ``checkpoint.pt`` to the CPU.
+
+        Raises:
+            InputError: if it is corrupt.
+        """
+        try:
+            checkpoint: dict[str, Any] = torch.load(self.path / "checkpoint.pt", map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            raise InputError(
+                "name", f"{self.path.name}, whose checkpoint.pt is corrupt", "an intact checkpoint"
+            ) from error
+        return checkpoint
+
+    def save_weights(self, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """Writes ``model.safetensors``."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        self._replace("model.safetensors", lambda path: path.write_bytes(save(tensors, dict(metadata))))
+
+    def load_weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Reads ``model.safetensors``: weights on the CPU, and the metadata."""
+        with safe_open(self.path / "model.safetensors", framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
+
+    def save_figure(self, name: str, figure: "Figure") -> None:
+        """Writes ``figures/<name>.png``."""
+        self._replace(f"figures/{name}.png", lambda path: figure.savefig(path, format="png", dpi=150))
+
+    def _replace(self, name: str, write: Callable[[Path], object]) -> None:
+        target = self.path / name
+        part = target.with_name(target.name + ".part")
+        with self._writing():
+            target.parent.mkdir(exist_ok=True)
+            write(part)
+            os.replace(part, target)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError("out", f"{self.path.parent} ({error.strerror})", "a folder that can be written") from error
+
+
+def _plain(name: str) -> str:
+    if not name or name in (".", "..") or set(name) & set("/\\\0"):
+        raise InputError("name", repr(name), "a plain folder name")
+    return name

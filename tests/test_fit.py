@@ -1,0 +1,303 @@
+"""The command line from end to end, on real digits and on small arrays."""
+
+import csv
+import json
+import math
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pyrocount.config import Config
+from pyrocount.data import load_dataset
+from pyrocount.evaluate import evaluate
+from pyrocount.fit import fit, load, main
+
+SMALL = "--epochs 3 --latent-dim 5 --encoder lin --decoder lin --batch-size 16"
+FIGURES = ["nelbo", "paper_loss", "mse", "r2", "kl", "mean_rate", "zero_fraction", "active_latents"]
+
+
+@pytest.fixture
+def array(tmp_path):
+    path = tmp_path / "table.npy"
+    rng = np.random.default_rng(0)
+    np.save(path, rng.random((40, 2)) @ rng.random((2, 6)))
+    return path
+
+
+@pytest.fixture
+def command(tmp_path, capsys):
+    """Runs the command line with --out; returns exit code, standard output and the lines of standard error."""
+
+    def run(line):
+        code = main([*shlex.split(line), "--out", str(tmp_path / "runs")])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err.splitlines()
+
+    return run
+
+
+def summary(run):
+    return json.loads((run / "summary.json").read_text())
+
+
+def test_digits(command, tmp_path):
+    code, out, _ = command("--model negbio --epochs 15")
+    run = tmp_path / "runs" / "negbio-digits-0"
+    assert code == 0
+    assert out.splitlines()[-1] == str(run)
+    figures = summary(run)
+    assert list(figures) == FIGURES
+    assert figures["r2"] > 0.55
+    assert figures["nelbo"] == pytest.approx(figures["paper_loss"] + 32 * math.log(math.pi), abs=1e-3)
+    assert figures["paper_loss"] == pytest.approx(64 * figures["mse"] + figures["kl"], rel=1e-5)
+
+    table = {line.split()[0]: line.split()[1:] for line in out.splitlines()[-9:-1]}
+    assert list(table) == FIGURES
+    assert float(table["nelbo"][0]) == pytest.approx(figures["nelbo"], rel=1e-3)
+    assert float(table["nelbo"][1]) > figures["nelbo"] + 20
+    assert float(table["mse"][0]) < float(table["mse"][2]) < float(table["mse"][1])
+    assert [len(row) for row in table.values()] == [2, 2, 3, 3, 2, 2, 2, 2]
+
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 16))
+    assert float(rows[-1]["temperature"]) == pytest.approx(0.1)
+    assert float(rows[-1]["kl_weight"]) == 1
+    assert json.loads((run / "config.json").read_text()) == asdict(
+        replace(Config(), epochs=15, out=str(tmp_path / "runs"))
+    )
+    pictures = {path.name for path in (run / "figures").iterdir()}
+    assert pictures == {"reconstructions.png", "samples.png", "dictionary.png", "training.png", "counts.png"}
+    assert not list(run.rglob("*.part"))
+
+    vae, test = load(run), torch.from_numpy(load_dataset().test)
+    assert evaluate(vae, test).figures == pytest.approx(figures)
+
+
+@pytest.mark.parametrize("model", ["poisson", "negbio"])
+@pytest.mark.parametrize("kl", ["shared", "mc"])
+@pytest.mark.parametrize("estimator", ["arrival", "stein"])
+def test_every_combination_trains(command, tmp_path, model, kl, estimator):
+    line = f"--model {model} --kl {kl} --estimator {estimator} --decoder lin --epochs 8 --lr 0.01 --name run"
+    code, out, _ = command(line)
+    assert code == 0
+    initially = float(re.search(r"nelbo +\S+ +(\S+)", out)[1])
+    assert summary(tmp_path / "runs" / "run")["nelbo"] < 0.75 * initially
+
+
+def test_a_users_tables_and_images(command, tmp_path, array):
+    images = tmp_path / "images.npz"
+    np.savez(images, np.random.default_rng(0).integers(0, 255, (20, 3, 9, 6), np.uint8))
+    assert command(f"--data {array} {SMALL}")[0] == 0
+    assert command(f"--data {images} {SMALL} --encoder conv --decoder conv --model poisson --seed 3")[0] == 0
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"negbio-table-0", "poisson-images-3"}
+
+
+def test_a_taken_default_name_gets_a_number(command, tmp_path, array):
+    for _ in range(3):
+        assert command(f"--data {array} {SMALL}")[0] == 0
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        "negbio-table-0", "negbio-table-0-2", "negbio-table-0-3"
+    }  # fmt: skip
+
+
+def test_the_same_seed_gives_the_same_weights(command, tmp_path, array):
+    weights = []
+    for number, seed in enumerate([1, 1, 2]):
+        command(f"--data {array} {SMALL} --seed {seed} --name run{number}")
+        weights.append(load_file(tmp_path / "runs" / f"run{number}" / "model.safetensors"))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not torch.equal(weights[0]["latent.logits"], weights[2]["latent.logits"])
+
+
+def test_fit_leaves_the_settings_of_pyro_alone(tmp_path, array):
+    before = pyro.settings.get()
+    validation = torch.distributions.Distribution._validate_args
+    small = Config(data=str(array), out=str(tmp_path / "runs"), epochs=2, latent_dim=5, encoder="lin", decoder="lin")
+    assert fit(small).path == tmp_path / "runs" / "negbio-table-0"
+    assert pyro.settings.get() == before
+    assert torch.distributions.Distribution._validate_args == validation
+    with pytest.raises(ValueError, match="encoder: got 'rnn', expected one of lin, mlp, conv"):
+        fit(replace(small, encoder="rnn"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--model gamma", "argument --model: invalid choice: 'gamma' (choose from "),
+        ("--modle negbio", "unrecognized arguments: --modle negbio; --help lists the options"),
+        ("negbio", "unrecognized arguments: negbio"),
+        ("--latent-dim", "argument --latent-dim: expected one argument"),
+        ("--latent-dim many", "argument --latent-dim: invalid int value: 'many'"),
+        ("--lr fast", "argument --lr: invalid float value: 'fast'"),
+        ("--latent-dim 0", "--latent-dim: got 0, expected a positive whole number"),
+        ("--epochs -1", "--epochs: got -1, expected a positive whole number"),
+        ("--batch-size 0", "--batch-size: got 0, expected a positive whole number"),
+        ("--lr 0", "--lr: got 0.0, expected a positive number"),
+        ("--beta nan", "--beta: got nan, expected a positive number"),
+        ("--temperature 0", "--temperature: got 0.0, expected a positive number"),
+        ("--scale inf", "--scale: got inf, expected a positive number"),
+        ("--test-fraction 1", "--test-fraction: got 1.0, expected a number between 0 and 1"),
+        ("--seed -1", "--seed: got -1, expected a whole number from 0"),
+        ("--data missing.npy", "missing.npy, which does not exist, expected a .npy or .npz file"),
+        ("--data digitz", "digitz, expected 'digits' or a .npy or .npz file"),
+        ("--name ../up", "--name: got '../up', expected a plain folder name"),
+        ("--resume", "--name: got nothing, expected the name of the run to resume"),
+        ("--resume --name none", "--name: got none, of which"),
+    ],
+)
+def test_bad_options_end_in_one_line(command, tmp_path, line, message):
+    code, out, err = command(line)
+    assert code == 2
+    assert out == ""
+    assert len(err) == 1
+    assert err[0].startswith("pyrocount.fit: error: ")
+    assert message in err[0]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_bad_arrays_and_networks_end_in_one_line(command, tmp_path, array):
+    values = np.load(array)
+    values[3, 2] = np.nan
+    np.save(tmp_path / "holes.npy", values)
+    (tmp_path / "corrupt.npz").write_bytes(b"PK nonsense")
+    for line, message in [
+        (f"--data {tmp_path / 'holes.npy'}", "--data: got"),
+        (f"--data {tmp_path / 'corrupt.npz'}", "which cannot be read"),
+        (f"--data {array} --encoder conv", "--encoder: got 'conv' for data of shape (6,), expected images"),
+    ]:
+        code, _, err = command(line)
+        assert (code, len(err)) == (2, 1)
+        assert message in err[0]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_where_there_is_none_ends_in_one_line(command):
+    code, _, err = command("--device cuda")
+    assert (code, err) == (
+        2, ["pyrocount.fit: error: --device: got cuda, but torch finds no CUDA device, expected cpu or auto"]
+    )  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_written_ends_in_one_line(tmp_path, array, capsys):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert main(["--data", str(array), "--out", str(out)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"--out: got {out}" in line
+
+
+def test_nothing_is_overwritten(command, tmp_path, array):
+    command(f"--data {array} {SMALL} --name mine")
+    before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+    code, _, (line,) = command(f"--data {array} {SMALL} --name mine")
+    assert code == 2
+    assert "--name: got mine, which" in line
+    assert line.endswith("expected a new name, or --resume")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+
+
+def test_resuming_refuses_another_configuration_or_other_data(command, tmp_path, array):
+    assert command(f"--data {array} {SMALL} --name mine")[0] == 0
+    code, _, (line,) = command("--name mine --resume --latent-dim 6")
+    assert (code, line) == (
+        2,
+        "pyrocount.fit: error: --latent-dim: got 6, expected 5, the value of the resumed run mine",
+    )
+
+    folder = tmp_path / "runs" / "mine"
+    assert command(f"--data {array} {SMALL} --name other --lr 0.5")[0] == 0
+    (folder / "checkpoint.pt").write_bytes((folder.parent / "other" / "checkpoint.pt").read_bytes())
+    code, _, (line,) = command("--name mine --resume")
+    assert code == 2
+    assert "--name: got mine, whose checkpoint.pt has lr 0.5, expected a checkpoint of its own configuration" in line
+
+    (folder / "checkpoint.pt").write_bytes(b"nonsense")
+    code, _, (line,) = command("--name mine --resume")
+    assert (code, "mine, whose checkpoint.pt is corrupt" in line) == (2, True)
+
+    np.save(array, np.load(array) + np.arange(6))
+    code, _, (line,) = command("--name other --resume")
+    assert (code, "which has changed since the run began" in line) == (2, True)
+
+    (folder.parent / "other" / "config.json").write_text("{")
+    code, _, (line,) = command("--name other --resume")
+    assert (code, "other, whose config.json cannot be read" in line) == (2, True)
+
+
+def test_resuming_a_finished_run_changes_nothing(command, tmp_path, array):
+    command(f"--data {array} {SMALL} --name mine")
+    folder = tmp_path / "runs" / "mine"
+    before = {name: (folder / name).read_bytes() for name in ("model.safetensors", "summary.json", "metrics.csv")}
+    assert command("--name mine --resume")[0] == 0
+    assert before == {name: (folder / name).read_bytes() for name in before}
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step(command, tmp_path, array):
+    code, _, err = command(f"--data {array} {SMALL} --epochs 20 --lr 1e20 --name wild")
+    assert code == 1
+    found = re.search(r"stopped: not finite at step (\d+) \(epoch (\d+)\): loss", err[-1])
+    assert found
+    assert "wild keeps the last checkpoint" in err[-1]
+    checkpoint = torch.load(tmp_path / "runs" / "wild" / "checkpoint.pt", weights_only=True)["training"]
+    assert len(checkpoint["history"]) == int(found[2]) - 1
+    assert all(value.isfinite().all() for value in checkpoint["module"].values())
+
+
+def test_help_explains_every_option_with_its_default(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    words = " ".join(capsys.readouterr().out.split())
+    for name, value in vars(Config()).items():
+        option = "--" + name.replace("_", "-")
+        assert re.search(rf"{option}[ ,][^()]*(\([^()]*\)[^()]*)*\(default: {re.escape(str(value))}\)", words), option
+
+
+def start(arguments, cwd):
+    root = str(Path(__file__).parents[1])
+    code = f"import sys; sys.path.insert(0, {root!r}); from pyrocount.fit import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_ctrl_c_keeps_the_checkpoint_and_resuming_gives_the_uninterrupted_numbers(tmp_path):
+    arguments = shlex.split("--epochs 60 --latent-dim 8 --batch-size 64 --device cpu")
+    process = start([*arguments, "--name", "halted"], tmp_path)
+    metrics = tmp_path / "runs" / "halted" / "metrics.csv"
+    deadline = time.monotonic() + 120
+    while not (metrics.is_file() and metrics.read_text().count("\n") > 2):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    last = err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert "interrupted; runs/halted keeps the last checkpoint" in last
+    assert not (tmp_path / "runs" / "halted" / "summary.json").exists()
+
+    how = last.split("python -m pyrocount.fit ")[1]
+    for line in (how.split(), [*arguments, "--name", "whole"]):
+        process = start(line, tmp_path)
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+    halted, whole = (load_file(tmp_path / "runs" / name / "model.safetensors") for name in ("halted", "whole"))
+    assert halted.keys() == whole.keys()
+    assert all(torch.equal(halted[name], whole[name]) for name in whole)
+    assert summary(tmp_path / "runs" / "halted") == summary(tmp_path / "runs" / "whole")
+    assert metrics.read_text().count("\n") == 61
