@@ -1,12 +1,11 @@
 """Pyro programs, and the registry by which the command line finds them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from pyrocount.distributions import Relaxation
 from pyrocount.errors import InputError
 
-from .latents import NegativeBinomialLatent, PoissonLatent
+from .latents import CountLatent, NegativeBinomialLatent, PoissonLatent
 from .likelihoods import GaussianLikelihood
 from .networks import make_decoder, make_encoder
 from .vae import VAE
@@ -14,8 +13,8 @@ from .vae import VAE
 __all__ = [
     "MODELS",
     "VAE",
+    "CountLatent",
     "GaussianLikelihood",
-    "ModelEntry",
     "NegativeBinomialLatent",
     "PoissonLatent",
     "make_decoder",
@@ -23,29 +22,10 @@ __all__ = [
     "make_vae",
 ]
 
-LatentFactory = Callable[[int, Relaxation, bool], PoissonLatent | NegativeBinomialLatent]
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """How to build a program, and which inference trains it.
-
-    Attributes:
-        latent: makes the latent family from latent_dim, relaxation and shared_dispersion.
-        inference: ``"svi"``.
-    """
-
-    latent: LatentFactory
-    inference: str = "svi"
-
-
-def _poisson(latent_dim: int, relaxation: Relaxation, shared_dispersion: bool) -> PoissonLatent:
-    return PoissonLatent(latent_dim, relaxation)
-
-
-MODELS: dict[str, ModelEntry] = {
-    "poisson": ModelEntry(_poisson),
-    "negbio": ModelEntry(NegativeBinomialLatent),
+# Each makes a latent family from latent_dim, relaxation and shared_dispersion.
+MODELS: dict[str, Callable[[int, Relaxation, bool], CountLatent]] = {
+    "poisson": lambda latent_dim, relaxation, shared_dispersion: PoissonLatent(latent_dim, relaxation),
+    "negbio": NegativeBinomialLatent,
 }
 
 
@@ -77,7 +57,7 @@ def make_vae(
     """
     if model not in MODELS:
         raise InputError("model", repr(model), f"one of {', '.join(MODELS)}")
-    latent = MODELS[model].latent(latent_dim, relaxation, shared_dispersion)
+    latent = MODELS[model](latent_dim, relaxation, shared_dispersion)
     return VAE(
         make_encoder(encoder, shape, latent.features),
         latent,

@@ -1,10 +1,20 @@
 """Families of latent counts: a learned prior, and posteriors whose parameters are residuals on it."""
 
+from abc import abstractmethod
+from typing import Any
+
 import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrocount.distributions import ArrivalTimes, Discrete, Relaxation, RelaxedNegativeBinomial, RelaxedPoisson
+from pyrocount.distributions import (
+    ArrivalTimes,
+    CountDistribution,
+    Discrete,
+    Relaxation,
+    RelaxedNegativeBinomial,
+    RelaxedPoisson,
+)
 from pyrocount.errors import InputError
 
 # As in the papers: log rates and log total_counts stay below 5 and logits within 5, so that no count explodes.
@@ -12,7 +22,7 @@ LIMIT = 5.0
 
 
 class CountLatent(PyroModule):
-    """What the families share: the number of latents, and exact counts in evaluation mode.
+    """A family of K latent counts, with exact integers in evaluation mode.
 
     Attributes:
         latent_dim: number of latent counts K.
@@ -33,6 +43,18 @@ class CountLatent(PyroModule):
     def current_relaxation(self) -> Relaxation:
         """The relaxation in training mode, ``Discrete()`` in evaluation mode."""
         return self.relaxation if self.training else Discrete()
+
+    @abstractmethod
+    def prior(self) -> CountDistribution:
+        """The prior of one observation, batch shape (K,)."""
+
+    @abstractmethod
+    def posterior(self, features: Tensor) -> CountDistribution:
+        """The posterior given features of shape (N, ``features``), batch shape (N, K)."""
+
+    @abstractmethod
+    def code(self, posterior: Any) -> Tensor:
+        """The representation of the observations with this posterior, shape (N, K)."""
 
 
 class PoissonLatent(CountLatent):

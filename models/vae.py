@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyrocount.errors import InputError
 
-from .latents import NegativeBinomialLatent, PoissonLatent
+from .latents import CountLatent
 from .likelihoods import GaussianLikelihood
 
 
@@ -37,7 +37,7 @@ class VAE(PyroModule):
     def __init__(
         self,
         encoder: nn.Module,
-        latent: PoissonLatent | NegativeBinomialLatent,
+        latent: CountLatent,
         decoder: nn.Module,
         likelihood: GaussianLikelihood,
         shape: Sequence[int],

@@ -58,12 +58,13 @@ def evaluate(
         torch.cat(part, dim).cpu().numpy() for part, dim in zip(zip(*parts, strict=True), (1, 0, 1, 1), strict=True)
     )
     data = x.cpu().numpy()
-    mse = mean_squared_error(data, predictions)
+    mse = float(np.mean([mean_squared_error(data, prediction) for prediction in predictions]))
+    r2 = float(np.mean([r_squared(data, prediction) for prediction in predictions]))
     figures = {
         "nelbo": float(nll.mean(dtype=np.float64) + kl.sum(1).mean(dtype=np.float64)),
         "paper_loss": mse * math.prod(vae.shape) + beta * float(kl.sum(1).mean(dtype=np.float64)),
         "mse": mse,
-        "r2": r_squared(data, predictions),
+        "r2": r2,
         "kl": float(kl.sum(1).mean(dtype=np.float64)),
         "mean_rate": mean_rate(counts),
         "zero_fraction": zero_fraction(counts),
@@ -89,8 +90,9 @@ def _evaluate_batch(vae: VAE, x: Tensor, samples: int) -> tuple[Tensor, Tensor, 
 def _evaluation_mode(vae: VAE, seed: int) -> Iterator[None]:
     training = vae.training
     vae.eval()
+    device = next(vae.parameters()).device
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             yield
     finally:
@@ -108,8 +110,7 @@ def prior_samples(vae: VAE, number: int, *, seed: int = 0) -> Array:
 @torch.no_grad()
 def dictionary(vae: VAE) -> Array:
     """The decoder's response to a single spike in each latent, over that to none, shape (K, \\*shape)."""
-    reference = next(vae.decoder.parameters())
-    spikes = torch.eye(vae.latent.latent_dim, dtype=reference.dtype, device=reference.device)
+    spikes = torch.eye(vae.latent.latent_dim).to(next(vae.parameters()))
     with _evaluation_mode(vae, seed=0):
         response: Array = (vae.decoder(spikes) - vae.decoder(torch.zeros_like(spikes))).cpu().numpy()
     return response

@@ -2,6 +2,8 @@ import pyro
 import pytest
 import torch
 
+from pyrocount.distributions import kl as kl_module
+
 DEVICES = [
     "cpu",
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
@@ -24,3 +26,21 @@ def device(request):
 @pytest.fixture(params=[torch.float32, torch.float64], ids=str)
 def dtype(request):
     return request.param
+
+
+@pytest.fixture
+def kl_calls(monkeypatch):
+    """Counts the calls of the closed forms that torch's dispatch makes."""
+    calls = []
+    for pair, closed_form in list(torch.distributions.kl._KL_REGISTRY.items()):
+        if closed_form.__module__ == kl_module.__name__:
+
+            def counted(q, p, closed_form=closed_form):
+                value = closed_form(q, p)
+                calls.append(closed_form.__name__)
+                return value
+
+            monkeypatch.setitem(torch.distributions.kl._KL_REGISTRY, pair, counted)
+    torch.distributions.kl._KL_MEMOIZE.clear()
+    yield calls
+    torch.distributions.kl._KL_MEMOIZE.clear()

@@ -108,6 +108,16 @@ def test_kl_weight_scales_the_kl_alone(model, shared):
     assert loss(2.0) - loss(1.0) == pytest.approx(loss(3.0) - loss(2.0), rel=1e-2, abs=1e-3)
 
 
+@pytest.mark.parametrize(("model", "name"), [("poisson", "_kl_poisson_poisson"), ("negbio", "_kl_negative_binomial")])
+def test_a_shared_dispersion_has_the_closed_kl(model, name, kl_calls):
+    vae = vae_of(model)
+    TraceMeanField_ELBO()(vae.model, vae.guide)(torch.randn(4, *SHAPE))
+    assert kl_calls == [name]
+    vae = vae_of("negbio", shared_dispersion=False)
+    TraceMeanField_ELBO()(vae.model, vae.guide)(torch.randn(4, *SHAPE))
+    assert kl_calls == [name]
+
+
 def test_default_scale_makes_the_loss_the_sum_of_squares():
     x, prediction = torch.randn(4, 5), torch.randn(4, 5)
     loss = -GaussianLikelihood()(prediction).log_prob(x)

@@ -1,8 +1,17 @@
 """Relaxed count distributions for torch and Pyro."""
 
 from . import kl as _kl  # noqa: F401  (registers the divergences)
+from .count_distribution import CountDistribution
 from .relaxations import ArrivalTimes, Discrete, Relaxation, SteinChen
 from .relaxed_negative_binomial import RelaxedNegativeBinomial
 from .relaxed_poisson import RelaxedPoisson
 
-__all__ = ["ArrivalTimes", "Discrete", "Relaxation", "RelaxedNegativeBinomial", "RelaxedPoisson", "SteinChen"]
+__all__ = [
+    "ArrivalTimes",
+    "CountDistribution",
+    "Discrete",
+    "Relaxation",
+    "RelaxedNegativeBinomial",
+    "RelaxedPoisson",
+    "SteinChen",
+]
