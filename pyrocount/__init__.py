@@ -10,11 +10,21 @@ if (_root / "pyproject.toml").is_file():
 from pyrocount.distributions import (  # noqa: E402
     ArrivalTimes,
     Discrete,
+    GumbelSoftmax,
     RelaxedNegativeBinomial,
     RelaxedPoisson,
     SteinChen,
+    StraightThrough,
 )
 
 __version__ = "0.1.0"
 
-__all__ = ["ArrivalTimes", "Discrete", "RelaxedNegativeBinomial", "RelaxedPoisson", "SteinChen"]
+__all__ = [
+    "ArrivalTimes",
+    "Discrete",
+    "GumbelSoftmax",
+    "RelaxedNegativeBinomial",
+    "RelaxedPoisson",
+    "SteinChen",
+    "StraightThrough",
+]

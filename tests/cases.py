@@ -8,17 +8,33 @@ import numpy as np
 import torch
 from scipy import stats
 
-from pyrocount import ArrivalTimes, Discrete, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen
+from pyrocount import (
+    ArrivalTimes,
+    Discrete,
+    GumbelSoftmax,
+    RelaxedNegativeBinomial,
+    RelaxedPoisson,
+    SteinChen,
+    StraightThrough,
+)
 
-HARD = [Discrete(), SteinChen()]
-SOFT = [
+HARD = [
+    Discrete(),
+    SteinChen(),
+    StraightThrough(),
+    ArrivalTimes(0.1, hard=True),
+    ArrivalTimes(0.3, "sigmoid", hard=True),
+]
+ARRIVALS = [
     ArrivalTimes(0.1),
     ArrivalTimes(1.0),
     ArrivalTimes(2.5),
     ArrivalTimes(0.1, "sigmoid"),
     ArrivalTimes(1.0, "sigmoid"),
 ]
-RELAXATIONS = SOFT + HARD
+GUMBELS = [GumbelSoftmax(0.1, 300), GumbelSoftmax(torch.tensor([0.3, 0.5, 1.0]), 300)]
+SOFT = [*ARRIVALS, *GUMBELS]
+RELAXATIONS = [*SOFT, *HARD]
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,14 @@ def dtype(request):
 
 @pytest.fixture
 def kl_calls(monkeypatch):
-    """Counts the calls of the closed forms that torch's dispatch makes."""
+    """The classes of each pair whose divergence of ours torch's dispatch calls."""
     calls = []
     for pair, closed_form in list(torch.distributions.kl._KL_REGISTRY.items()):
         if closed_form.__module__ == kl_module.__name__:
 
             def counted(q, p, closed_form=closed_form):
                 value = closed_form(q, p)
-                calls.append(closed_form.__name__)
+                calls.append((type(q).__name__, type(p).__name__))
                 return value
 
             monkeypatch.setitem(torch.distributions.kl._KL_REGISTRY, pair, counted)

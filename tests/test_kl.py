@@ -1,85 +1,140 @@
+from itertools import product
+
 import pyro
 import pytest
 import torch
+from pyro.distributions import NegativeBinomial as PyroNegativeBinomial
 from torch import tensor
-from torch.distributions import constraints, kl_divergence
+from torch.distributions import NegativeBinomial, Poisson, constraints, kl_divergence
 
 from pyrocount import ArrivalTimes, Discrete, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen
+from pyrocount.distributions import kl as kl_module
 
 COUNTS = torch.arange(4000, dtype=torch.float64)[:, None]
+RELAXATIONS = [ArrivalTimes(0.1), SteinChen(), Discrete()]
 
 
 def brute_force(q, p):
-    log_q = q.counts.log_prob(COUNTS)
-    return (log_q.exp() * (log_q - p.counts.log_prob(COUNTS))).sum(0)
+    log_q, log_p = (getattr(d, "counts", d).log_prob(COUNTS) for d in (q, p))
+    return (log_q.exp() * (log_q - log_p)).sum(0)
 
 
-def poisson(log_rate, relaxation=ArrivalTimes(0.1)):
-    return RelaxedPoisson(log_rate=log_rate, relaxation=relaxation)
+def leaf(*values):
+    return tensor(values, dtype=torch.float64, requires_grad=True)
 
 
-@pytest.mark.parametrize("relaxation", [ArrivalTimes(0.1), SteinChen(), Discrete()], ids=repr)
-def test_poisson(relaxation):
-    q = tensor([-3.0, 0.0, 2.0, 4.0]).double().requires_grad_()
-    p = tensor([-1.0, 0.3, 2.0, 3.0]).double().requires_grad_()
-    actual = kl_divergence(poisson(q, relaxation), poisson(p, relaxation))
-    expected = brute_force(poisson(q), poisson(p))
-    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
-    for mine, theirs in zip(*(torch.autograd.grad(kl.sum(), [q, p]) for kl in (actual, expected)), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+FAMILIES = {
+    "poisson": (RelaxedPoisson, {"rate": (0.05, 1.0, 7.0, 40.0)}),
+    "poisson-log": (RelaxedPoisson, {"log_rate": (-1.0, 0.3, 2.0, 3.0)}),
+    "negbin": (RelaxedNegativeBinomial, {"total_count": (0.3, 1.0, 5.0, 30.0), "logits": (2.0, 0.0, 1.5, -1.0)}),
+    "negbin-probs": (RelaxedNegativeBinomial, {"total_count": (2.0, 0.1, 4.0, 3.0), "probs": (0.3, 0.5, 0.8, 0.9)}),
+    "torch-poisson": (Poisson, {"rate": (0.3, 3.0, 1.0, 30.0)}),
+    "torch-negbin": (NegativeBinomial, {"total_count": (1.0, 2.0, 3.0, 20.0), "logits": (1.0, -1.0, 0.0, 0.5)}),
+    "pyro-negbin": (PyroNegativeBinomial, {"total_count": (1.0, 2.0, 3.0, 20.0), "probs": (0.2, 0.6, 0.5, 0.1)}),
+}
+PAIRS = [
+    (q, p) for q, p in product(FAMILIES, FAMILIES) if not q.startswith(("torch", "pyro")) or p[:3] in ("poi", "neg")
+]
 
 
-@pytest.mark.parametrize("relaxation", [ArrivalTimes(0.1), SteinChen(), Discrete()], ids=repr)
-def test_negative_binomial_of_shared_total_count(relaxation):
-    r = tensor([0.1, 1.0, 5.0, 30.0]).double().requires_grad_()
-    q = tensor([2.0, 0.0, 1.5, -1.0]).double().requires_grad_()
-    p = tensor([-1.0, 0.3, 1.5, 0.0]).double().requires_grad_()
-    pair = [RelaxedNegativeBinomial(r, logits=logits, relaxation=relaxation) for logits in (q, p)]
+@pytest.mark.parametrize(("q", "p"), PAIRS)
+def test_every_pair_and_its_gradient_is_the_sum_over_counts(q, p):
+    leaves, pair = [], []
+    for cls, arguments in (FAMILIES[q], FAMILIES[p]):
+        own = {name: leaf(*values) for name, values in arguments.items()}
+        leaves += own.values()
+        pair.append(cls(**own))
+    actual, expected = kl_divergence(*pair), brute_force(*pair)
+    torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-9)
+    for mine, theirs in zip(*(torch.autograd.grad(kl.sum(), leaves) for kl in (actual, expected)), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("relaxation", RELAXATIONS, ids=repr)
+def test_it_is_that_of_the_counts_for_every_relaxation(relaxation):
+    for cls, arguments in (FAMILIES["poisson"], FAMILIES["negbin"]):
+        q, p = (
+            cls(**{name: leaf(*values) for name, values in arguments.items()}, relaxation=r)
+            for r in (relaxation, Discrete())
+        )
+        assert (kl_divergence(q, p) == 0).all()
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "coinciding"])
+@pytest.mark.parametrize("given", ["logits", "probs"])
+def test_total_counts_of_equal_values_have_the_gradients_of_their_own(shared, given):
+    r = leaf(0.1, 1.0, 5.0, 30.0)
+    s = r if shared else r.detach().clone().requires_grad_()
+    q, p = (
+        (leaf(2.0, 0.0, 1.5, -1.0), leaf(-1.0, 0.3, 1.5, 0.0))
+        if given == "logits"
+        else (leaf(0.9, 0.5, 0.8, 0.3), leaf(0.3, 0.6, 0.8, 0.5))
+    )
+    pair = RelaxedNegativeBinomial(r, **{given: q}), RelaxedNegativeBinomial(s, **{given: p})
     actual, expected = kl_divergence(*pair), brute_force(*pair)
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
-    for mine, theirs in zip(*(torch.autograd.grad(kl.sum(), [r, q, p]) for kl in (actual, expected)), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-11)
+    leaves = [q, p, r] if shared else [q, p, r, s]
+    for mine, theirs in zip(*(torch.autograd.grad(kl.sum(), leaves) for kl in (actual, expected)), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-10)
 
 
-def nb(total_count, logits=0.5):
-    return RelaxedNegativeBinomial(total_count, logits=torch.full((3,), logits))
+def test_the_integral_is_skipped_where_the_total_count_is_shared(monkeypatch):
+    def integral(*arguments, **options):
+        raise AssertionError("integrated")
 
-
-def test_total_counts_that_differ_have_no_closed_form():
-    for q, p in [(1.0, 2.0), (torch.ones(3), tensor([1.0, 1.0, 1.5]))]:
-        with pytest.raises(NotImplementedError, match="shared total_count"):
-            kl_divergence(nb(q), nb(p))
-
-
-def test_total_counts_that_merely_coincide_are_not_shared():
-    """The closed form would give each the derivative of a shared one."""
-    r, other = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
-    for q, p in [(r, other), (r, r.detach()), (r, 1.0), (r * other, r), (r.exp(), (r + 0 * other).exp())]:
-        with pytest.raises(NotImplementedError, match="shared total_count"):
-            kl_divergence(nb(q), nb(p))
-
-
-def test_total_counts_that_are_computed_alike_are_shared():
+    monkeypatch.setattr(kl_module, "dispersion_divergence", integral)
     r = torch.zeros(3, requires_grad=True)
-    for q, p in [(1.0, torch.ones(3)), (r.exp(), r.exp()), (r.exp().expand(2, 3), r.exp())]:
-        assert (kl_divergence(nb(q), nb(p, -0.5)) > 0).all()
-    with pytest.raises(NotImplementedError):
-        kl_divergence(nb(r + 1.0), nb(r + 2.0))
 
-    def total_count():
+    def parameter():
         return pyro.param("r", torch.ones(3), constraint=constraints.positive)
 
-    assert total_count() is not total_count()
-    assert (kl_divergence(nb(total_count()), nb(total_count(), -0.5)) > 0).all()
+    assert parameter() is not parameter()
+    for q, p in [(1.0, torch.ones(3)), (r.exp(), r.exp()), (r.exp().expand(2, 3), r.exp()), (parameter(), parameter())]:
+        pair = [
+            RelaxedNegativeBinomial(total_count, logits=torch.full((3,), x)) for total_count, x in ((q, 0.5), (p, -0.5))
+        ]
+        assert (kl_divergence(*pair) > 0).all()
+    with pytest.raises(AssertionError, match="integrated"):
+        kl_divergence(RelaxedNegativeBinomial(1.0, logits=0.0), RelaxedNegativeBinomial(2.0, logits=0.0))
 
 
-@pytest.mark.parametrize("make", [lambda x: poisson(x), lambda x: RelaxedNegativeBinomial(2.0, logits=x)])
+def test_the_integral_has_second_derivatives():
+    def kl(r, s, logits):
+        return kl_divergence(*(RelaxedNegativeBinomial(size, logits=logits, validate_args=False) for size in (r, s)))
+
+    arguments = leaf(1.0, 2.0, 0.5), leaf(2.0, 0.3, 7.0), leaf(0.3, 0.3, -1.0)
+    assert torch.autograd.gradgradcheck(kl, arguments)
+
+
+def test_a_rate_of_0_has_the_limit():
+    zero, one = RelaxedPoisson(0.0), RelaxedPoisson(1.0)
+    assert kl_divergence(zero, one) == 1.0
+    assert kl_divergence(one, zero) == float("inf")
+    p = RelaxedNegativeBinomial(2.0, logits=0.0)
+    assert kl_divergence(RelaxedNegativeBinomial(2.0, probs=0.0), p).item() == pytest.approx(
+        -p.log_prob(tensor(0.0)).item()
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: RelaxedPoisson(log_rate=x),
+        lambda x: RelaxedNegativeBinomial(2.0, logits=x),
+        lambda x: RelaxedNegativeBinomial(1.0 + x, logits=x),
+    ],
+    ids=["poisson", "shared", "free"],
+)
 def test_events_masks_and_expansion(make):
     q, p = make(tensor([0.0, 1.0, 2.0])), make(tensor([0.5, 0.5, 0.5]))
     kl = kl_divergence(q, p)
     assert (kl > 0).all()
     torch.testing.assert_close(kl_divergence(q.to_event(1), p.to_event(1)), kl.sum())
     torch.testing.assert_close(kl_divergence(q.expand((4, 3)), p.expand((4, 3))), kl.expand(4, 3))
+    torch.testing.assert_close(kl_divergence(q.expand((4, 3)), p), kl.expand(4, 3))
     mask = tensor([True, False, True])
     torch.testing.assert_close(kl_divergence(q.mask(mask), p.mask(mask)), kl * mask)
+    torch.testing.assert_close(kl_divergence(q.mask(mask), p), kl * mask)
+    torch.testing.assert_close(kl_divergence(q, p.mask(mask)), kl * mask)
+    torch.testing.assert_close(kl_divergence(q.mask(mask).to_event(1), p.to_event(1)), (kl * mask).sum())
     torch.testing.assert_close(kl_divergence(q, q), torch.zeros(3))

@@ -1,10 +1,11 @@
 import pyro
 import pytest
 import torch
-from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch.distributions import kl_divergence
 
 from pyrocount import ArrivalTimes, Discrete, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen
+from pyrocount.distributions import kl as kl_module
 from pyrocount.models import MODELS, GaussianLikelihood, NegativeBinomialLatent, PoissonLatent, make_vae
 
 SHAPE, K = (1, 8, 8), 6
@@ -108,14 +109,59 @@ def test_kl_weight_scales_the_kl_alone(model, shared):
     assert loss(2.0) - loss(1.0) == pytest.approx(loss(3.0) - loss(2.0), rel=1e-2, abs=1e-3)
 
 
-@pytest.mark.parametrize(("model", "name"), [("poisson", "_kl_poisson_poisson"), ("negbio", "_kl_negative_binomial")])
-def test_a_shared_dispersion_has_the_closed_kl(model, name, kl_calls):
-    vae = vae_of(model)
-    TraceMeanField_ELBO()(vae.model, vae.guide)(torch.randn(4, *SHAPE))
-    assert kl_calls == [name]
+def test_a_shared_dispersion_has_the_closed_kl(kl_calls, monkeypatch):
+    integrals = []
+
+    def integral(mean, *arguments, **options):
+        integrals.append(mean.shape)
+        return torch.zeros_like(mean)
+
+    monkeypatch.setattr(kl_module, "dispersion_divergence", integral)
+    for vae in (vae_of("poisson"), vae_of("negbio")):
+        TraceMeanField_ELBO()(vae.model, vae.guide)(torch.randn(4, *SHAPE))
+    assert kl_calls == [("RelaxedPoisson", "RelaxedPoisson"), ("RelaxedNegativeBinomial", "RelaxedNegativeBinomial")]
+    assert integrals == []
     vae = vae_of("negbio", shared_dispersion=False)
     TraceMeanField_ELBO()(vae.model, vae.guide)(torch.randn(4, *SHAPE))
-    assert kl_calls == [name]
+    assert integrals == [(4, K)]
+
+
+@everything
+def test_svi_trains_every_parameter(model, shared):
+    vaes = [vae_of(model, shared_dispersion=shared) for _ in range(2)]
+    x = torch.randn(20, *SHAPE)
+    for vae in vaes:
+        before = {name: value.clone() for name, value in vae.state_dict().items()}
+        svi = SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 0.05}), Trace_ELBO())
+        for _ in range(3):
+            svi.step(x)
+        trained = {name for name, value in vae.named_parameters() if not torch.equal(value, before[name])}
+        assert trained == {name for name, _ in vae.named_parameters()}
+    assert not torch.equal(vaes[0].decoder[0][0].weight, vaes[1].decoder[0][0].weight)
+
+
+@pytest.mark.parametrize("network", ["lin", "mlp", "conv"])
+def test_vectorised_particles_give_the_loss_of_a_loop(network):
+    vae = vae_of(encoder=network, decoder=network)
+    x = torch.randn(40, *SHAPE)
+    losses = []
+    for vectorised in (True, False):
+        elbo = TraceMeanField_ELBO(num_particles=200, vectorize_particles=vectorised, max_plate_nesting=1)
+        losses.append(torch.tensor(elbo.loss(vae.model, vae.guide, x)))
+    assert vae.decode(torch.ones(3, 2, K)).shape == (3, 2, *SHAPE)
+    single = TraceMeanField_ELBO()
+    spread = torch.tensor([single.loss(vae.model, vae.guide, x) for _ in range(50)]).std() / 200**0.5
+    assert (losses[0] - losses[1]).abs() < 5 * 2**0.5 * spread
+
+
+def test_parameters_stay_within_their_limits():
+    extreme = torch.full((2, 2 * K), 1e4)
+    latent = vae_of("negbio", shared_dispersion=False).latent
+    for features, sign in ((extreme, 1), (-extreme, -1)):
+        posterior = latent.posterior(features)
+        assert (posterior.logits == 5 * sign).all()
+        torch.testing.assert_close(posterior.total_count.log(), torch.full((2, K), 5.0 * sign))
+    assert (PoissonLatent(K).posterior(extreme[:, :K]).log_rate == 5).all()
 
 
 def test_default_scale_makes_the_loss_the_sum_of_squares():

@@ -2,7 +2,7 @@
 
 from . import kl as _kl  # noqa: F401  (registers the divergences)
 from .count_distribution import CountDistribution
-from .relaxations import ArrivalTimes, Discrete, Relaxation, SteinChen
+from .relaxations import ArrivalTimes, Discrete, GumbelSoftmax, Relaxation, SteinChen, StraightThrough
 from .relaxed_negative_binomial import RelaxedNegativeBinomial
 from .relaxed_poisson import RelaxedPoisson
 
@@ -10,8 +10,10 @@ __all__ = [
     "ArrivalTimes",
     "CountDistribution",
     "Discrete",
+    "GumbelSoftmax",
     "Relaxation",
     "RelaxedNegativeBinomial",
     "RelaxedPoisson",
     "SteinChen",
+    "StraightThrough",
 ]

@@ -32,7 +32,11 @@ class CountDistribution(TorchDistribution):
         dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
         for name, tensor in zip(parameters, tensors, strict=True):
             setattr(self, name, tensor.to(dtype))
-        super().__init__(tensors[0].shape, validate_args=validate_args)
+        shape = tensors[0].shape
+        if not _broadcasts(relaxation.batch_shape, shape):
+            problem = f"a tensor of shape {tuple(relaxation.batch_shape)}"
+            raise InputError("temperature", problem, f"a shape that broadcasts with {tuple(shape)}")
+        super().__init__(shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: "CountDistribution | None" = None) -> "CountDistribution":
         """The same distribution, of a wider batch shape; its class, and so its KL divergence, stays."""
@@ -44,6 +48,10 @@ class CountDistribution(TorchDistribution):
         TorchDistribution.__init__(new, torch.Size(batch_shape), validate_args=False)
         new._validate_args = self._validate_args
         return new
+
+    @property
+    def _parameters(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in self._given}
 
     @property
     def counts(self) -> "CountDistribution":
@@ -66,10 +74,16 @@ class CountDistribution(TorchDistribution):
     def _draw_rate(self, shape: torch.Size) -> Tensor:
         """The Poisson rates behind samples of this shape, differentiable."""
 
+    def _checked_rate(self, sample_shape: Sequence[int]) -> Tensor:
+        rate = self._draw_rate(self._extended_shape(torch.Size(sample_shape)))
+        if self._validate_args:
+            self.relaxation.check(rate.detach())
+        return rate
+
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws values of shape (\\*sample_shape, \\*batch_shape), without a gradient."""
         with torch.no_grad():
-            return self.relaxation.draw(self._draw_rate(self._extended_shape(torch.Size(sample_shape))))[0]
+            return self.relaxation.draw(self._checked_rate(sample_shape))[0]
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws values of shape (\\*sample_shape, \\*batch_shape), with the gradient of the relaxation.
@@ -79,10 +93,15 @@ class CountDistribution(TorchDistribution):
         """
         if not self.has_rsample:
             raise NotImplementedError(f"{self.relaxation} has no gradient; call sample()")
-        rate = self._draw_rate(self._extended_shape(torch.Size(sample_shape)))
+        rate = self._checked_rate(sample_shape)
         value, slope = self.relaxation.draw(rate)
         # Where the rate underflows to 0 so does the slope, and the clamp keeps their ratio from being NaN.
         return with_derivative(value, rate, slope / rate.detach().clamp(min=torch.finfo(rate.dtype).tiny))
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(size in (1, wanted) for size, wanted in pairs)
 
 
 def exactly_one(**parameters: Parameter | None) -> dict[str, Parameter]:

@@ -1,66 +1,115 @@
-"""Kullback-Leibler divergences between count distributions, in nats, registered with torch."""
+"""Kullback-Leibler divergences between count distributions, in nats, registered with torch.
+
+They are those of the counts, for every relaxation, between ours and torch's Poisson and negative binomial in any order.
+For a q of mean m and total_count r, and a p of total_count s,
+
+    KL(q || p) = KL(NB(r, m) || NB(s, m)) + KL(NB(s, m) || p),
+
+since NB(s, m) is the member of p's exponential family that is closest to q. The second term is a deviance in closed
+form; the first vanishes where the total_count is shared, and is an integral elsewhere. A Poisson distribution is the
+limit of an infinite total_count.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import torch
+from pyro.distributions.torch_distribution import MaskedDistribution
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor
-from torch.autograd.graph import Node, get_gradient_edge
-from torch.distributions import register_kl
-from torch.nn.functional import logsigmoid
+from torch.distributions import Distribution, NegativeBinomial, Poisson, kl_divergence, register_kl
+from torch.distributions.utils import broadcast_all
 
+from .count_distribution import CountDistribution
+from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
+from .dispersion import POISSON, dispersion_divergence
 from .relaxed_negative_binomial import RelaxedNegativeBinomial
 from .relaxed_poisson import RelaxedPoisson
 
 
-@register_kl(RelaxedPoisson, RelaxedPoisson)
-def _kl_poisson_poisson(q: RelaxedPoisson, p: RelaxedPoisson) -> Tensor:
-    log_ratio = q.log_rate - p.log_rate
-    return q.rate * log_ratio - p.rate * torch.expm1(log_ratio)
+@dataclass(frozen=True)
+class _Counts:
+    """Parameters in float64; the log mean is ``location + log_size``: log_rate + 0, or logits + log(total_count)."""
+
+    mean: Tensor
+    location: Tensor
+    log_size: Tensor | float
+    total_count: Tensor | None
+    is_log: bool
 
 
-@register_kl(RelaxedNegativeBinomial, RelaxedNegativeBinomial)
-def _kl_negative_binomial(q: RelaxedNegativeBinomial, p: RelaxedNegativeBinomial) -> Tensor:
-    """r [log((1-p_q)/(1-p_p)) + p_q/(1-p_q) log(p_q/p_p)], NegBio-VAE appendix A in torch's probs."""
-    if not _same_quantity(q.total_count, p.total_count):
-        raise NotImplementedError(
-            "the KL divergence of negative binomials has a closed form only for a shared total_count"
-        )
-    failure = logsigmoid(-q.logits) - logsigmoid(-p.logits)
-    success = logsigmoid(q.logits) - logsigmoid(p.logits)
-    return q.total_count * (failure + q.logits.exp() * success)
+_Family = RelaxedPoisson | RelaxedNegativeBinomial | Poisson | NegativeBinomial
 
 
-def _same_quantity(a: Tensor, b: Tensor) -> bool:
-    """Whether a and b are one quantity, for autograd as well: equal, and computed alike from the same leaves.
+def _counts(d: Any) -> _Counts:
+    given = getattr(d, "_given", d.__dict__)
+    if "rate" in given or "log_rate" in given:
+        if "log_rate" in given:
+            log_rate = d.log_rate.double()
+            return _Counts(log_rate.exp(), log_rate, 0.0, None, is_log=True)
+        rate = d.rate.double()
+        return _Counts(rate, rate.log(), 0.0, None, is_log=False)
+    r = d.total_count.double()
+    if "logits" in given:
+        logits = d.logits.double()
+        return _Counts(r * logits.exp(), logits, r.log(), r, is_log=True)
+    probs = d.probs.double()
+    return _Counts(r * probs / (1 - probs), torch.logit(probs), r.log(), r, is_log=False)
 
-    Equal values do not suffice where there are gradients: the derivative with respect to a shared tensor is not that
-    with respect to one of two that happen to coincide. Sameness of the tensors would be too much: ``pyro.param`` makes
-    a new one at each call, in the model and in the guide.
+
+def _kl(q: _Family, p: _Family) -> Tensor:
+    a, b = _counts(q), _counts(p)
+    shared = _shared(a.total_count, b.total_count)
+    if shared and a.is_log and b.is_log:
+        # The sizes cancel, but for their gradients where they merely coincide.
+        delta = (a.location - b.location) + (a.log_size - b.log_size)
+    else:
+        delta = log_ratio(a.mean, b.mean, a.location + a.log_size, b.location + b.log_size)
+    if b.total_count is None:
+        kl = poisson_deviance(a.mean, b.mean, delta)
+    else:
+        kl = negative_binomial_deviance(a.mean, b.total_count, b.location, delta)
+    dtype = torch.promote_types(_dtype(q), _dtype(p))
+    if not shared:
+        r, s = (POISSON if d.total_count is None else d.total_count for d in (a, b))
+        mean, r, s = broadcast_all(a.mean.expand(kl.shape), r, s)
+        kl = kl + dispersion_divergence(mean, r, s, fine=dtype == torch.float64)
+    return kl.to(dtype)
+
+
+def _dtype(d: _Family) -> torch.dtype:
+    parameter: Tensor = d.rate if isinstance(d, RelaxedPoisson | Poisson) else d.total_count
+    return parameter.dtype
+
+
+def _shared(a: Tensor | None, b: Tensor | None) -> bool:
+    """Whether two total_counts have equal values; the integral and its gradient are then 0.
+
+    Where they are not one tensor this waits for the device.
     """
-    if a.requires_grad != b.requires_grad or (a.requires_grad and not _same_history(a, b)):
-        return False
+    if a is None or b is None:
+        return a is b
     a, b = torch.broadcast_tensors(a, b)
     return (a.data_ptr() == b.data_ptr() and a.stride() == b.stride()) or torch.equal(a, b)
 
 
-def _same_history(a: Tensor, b: Tensor) -> bool:
-    pairs: list[tuple[Node | None, Node | None]] = [(get_gradient_edge(a).node, get_gradient_edge(b).node)]
-    seen = set()
-    while pairs:
-        left, right = (_skip_expand(node) for node in pairs.pop())
-        if left is right or (left, right) in seen:
-            continue
-        if left is None or right is None or left.name() != right.name():
-            return False
-        # Leaves have a variable; elsewhere both are None.
-        if getattr(left, "variable", None) is not getattr(right, "variable", None):
-            return False
-        if len(left.next_functions) != len(right.next_functions):
-            return False
-        seen.add((left, right))
-        pairs += [(x, y) for (x, _), (y, _) in zip(left.next_functions, right.next_functions, strict=True)]
-    return True
+@register_kl(MaskedDistribution, CountDistribution)
+def _kl_masked_q(q: MaskedDistribution, p: CountDistribution) -> Tensor:
+    return _kl_of_masks(q.base_dist, p, q._mask)
 
 
-def _skip_expand(node: Node | None) -> Node | None:
-    while node is not None and node.name().startswith("ExpandBackward"):
-        node = node.next_functions[0][0]
-    return node
+@register_kl(CountDistribution, MaskedDistribution)
+def _kl_masked_p(q: CountDistribution, p: MaskedDistribution) -> Tensor:
+    return _kl_of_masks(q, p.base_dist, p._mask)
+
+
+def _kl_of_masks(q: Distribution, p: Distribution, mask: Tensor | bool) -> Tensor:
+    """Pyro has it for two masked distributions alone, and falls back to Monte Carlo where one is masked."""
+    return scale_and_mask(kl_divergence(q, p), mask=mask)
+
+
+_OURS = (RelaxedPoisson, RelaxedNegativeBinomial)
+for _q, _p in product((*_OURS, Poisson, NegativeBinomial), repeat=2):
+    if _q in _OURS or _p in _OURS:
+        register_kl(_q, _p)(_kl)

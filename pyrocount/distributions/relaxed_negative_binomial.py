@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 from torch.distributions import constraints
-from torch.distributions.utils import broadcast_all, lazy_property, logits_to_probs, probs_to_logits
+from torch.distributions.utils import broadcast_all, lazy_property
 
 from .count_distribution import CountDistribution, exactly_one
 from .log_pmf import negative_binomial_log_pmf
@@ -87,12 +87,12 @@ class RelaxedNegativeBinomial(CountDistribution):
     @lazy_property
     def probs(self) -> Tensor:
         """p, computed where logits were given."""
-        return logits_to_probs(self.logits, is_binary=True)
+        return torch.sigmoid(self.logits)
 
     @lazy_property
     def logits(self) -> Tensor:
         """log(p / (1 - p)), computed where probs were given."""
-        return probs_to_logits(self.probs, is_binary=True)
+        return torch.logit(self.probs)
 
     @property
     def _odds(self) -> Tensor:
@@ -102,13 +102,15 @@ class RelaxedNegativeBinomial(CountDistribution):
     @property
     def mean(self) -> Tensor:
         """Mean of the relaxed counts."""
-        return self.total_count * self._odds * self.relaxation.moment_factors()[0]
+        factor, _ = self.relaxation.moment_factors()
+        return (self.total_count * self._odds * factor).to(self.total_count.dtype)
 
     @property
     def variance(self) -> Tensor:
         """Variance of the relaxed counts, E Var(z | lambda) + Var E(z | lambda)."""
         mean_factor, variance_factor = self.relaxation.moment_factors()
-        return self.total_count * self._odds * (variance_factor + mean_factor**2 * self._odds)
+        per_count = variance_factor + mean_factor**2 * self._odds
+        return (self.total_count * self._odds * per_count).to(self.total_count.dtype)
 
     def _draw_rate(self, shape: torch.Size) -> Tensor:
         total_count = self.total_count.expand(shape)
@@ -119,4 +121,4 @@ class RelaxedNegativeBinomial(CountDistribution):
         """Log probability of counts, in nats; of real values, its continuation by the gamma function."""
         if self._validate_args:
             self._validate_sample(value)
-        return negative_binomial_log_pmf(value, self.total_count, self.logits)
+        return negative_binomial_log_pmf(value, **self._parameters)

@@ -65,12 +65,12 @@ class RelaxedPoisson(CountDistribution):
     @property
     def mean(self) -> Tensor:
         """Mean of the relaxed counts."""
-        return self.rate * self.relaxation.moment_factors()[0]
+        return (self.rate * self.relaxation.moment_factors()[0]).to(self.rate.dtype)
 
     @property
     def variance(self) -> Tensor:
         """Variance of the relaxed counts."""
-        return self.rate * self.relaxation.moment_factors()[1]
+        return (self.rate * self.relaxation.moment_factors()[1]).to(self.rate.dtype)
 
     def _draw_rate(self, shape: torch.Size) -> Tensor:
         return self.rate.expand(shape)
@@ -79,4 +79,4 @@ class RelaxedPoisson(CountDistribution):
         """Log probability of counts, in nats; of real values, its continuation by the gamma function."""
         if self._validate_args:
             self._validate_sample(value)
-        return poisson_log_pmf(value, self.rate, self.log_rate)
+        return poisson_log_pmf(value, **self._parameters)

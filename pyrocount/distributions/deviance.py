@@ -1,0 +1,46 @@
+"""Half the deviance of count families, in nats, without cancellation; for float64 tensors.
+
+It is the Kullback-Leibler divergence between two members of a family that differ in their means alone, and the part of
+a log probability that depends on how far the count is from the mean. Both are built on it.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from .special import log1p_residual
+
+
+def log_ratio(a: Tensor, b: Tensor, log_a: Tensor, log_b: Tensor) -> Tensor:
+    """log(a / b) of positive numbers, precise also where they almost coincide."""
+    near = (a - b).abs() < b / 2
+    return torch.log1p(((a - b) / b).where(near, 0.0)).where(near, log_a - log_b)
+
+
+def poisson_deviance(mean: Tensor, other: Tensor, delta: Tensor) -> Tensor:
+    """m log(m / o) - m + o for the means m and o, where ``delta`` is log(m / o)."""
+    near = delta.abs() < 1
+    close = mean * log1p_residual(torch.expm1(-delta.where(near, 0.0)))
+    far = mean * delta.where(mean > 0, 0.0) - mean + other
+    return close.where(near, far)
+
+
+def negative_binomial_deviance(mean: Tensor, total_count: Tensor, logits: Tensor, delta: Tensor) -> Tensor:
+    """m log(m / o) - (m + r) log((m + r) / (o + r)) for the means m and o = r exp(logits); ``delta`` is log(m / o)."""
+    log_p, log_1mp = logsigmoid(logits), logsigmoid(-logits)
+    near = delta.abs() < 1
+    step = delta.where(near, 0.0)
+    close = total_count * log1p_residual(log_p.exp() * torch.expm1(step))
+    close = close + mean * log1p_residual(log_1mp.exp() * torch.expm1(-step))
+    # The linear parts of the two terms cancel: far apart they may be left out.
+    step = delta.where(~near & (mean > 0), 2.0)
+    far = (mean * _log_mixture(log_1mp, log_p, -step)).where(mean > 0, 0.0)
+    far = far + total_count * _log_mixture(log_p, log_1mp, step).where(mean > 0, log_1mp)
+    return close.where(near, -far)
+
+
+def _log_mixture(log_weight: Tensor, log_rest: Tensor, step: Tensor) -> Tensor:
+    """log(1 - w + w exp(step))."""
+    excess = torch.exp(log_weight + step) - torch.exp(log_weight)
+    near = excess.abs() < 0.5
+    return torch.log1p(excess.where(near, 0.0)).where(near, torch.logaddexp(log_rest, log_weight + step))

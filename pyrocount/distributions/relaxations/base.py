@@ -1,0 +1,121 @@
+"""What relaxations have in common."""
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from pyrocount.errors import InputError
+
+
+class Relaxation(ABC):
+    """A way to sample Poisson counts together with their derivative with respect to the log rate."""
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the values are integers."""
+        return True
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether a gradient flows through the values."""
+        return True
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of what differs between counts; broadcasts with the batch shape of the distribution."""
+        return torch.Size()
+
+    def draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples a value per rate.
+
+        Args:
+            rate: expected counts per observation window, any shape.
+
+        Returns:
+            The values and their derivatives with respect to the log rate, both of the shape of ``rate``. Both are NaN
+            where the rate is NaN or infinite. Neither carries an autograd graph.
+        """
+        with torch.no_grad():
+            finite = rate.isfinite()
+            value, slope = self._draw(rate.where(finite, 0.0))
+            return value.where(finite, math.nan), slope.where(finite, math.nan)
+
+    @abstractmethod
+    def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
+        """``draw`` for finite rates, called without gradients."""
+
+    def moment_factors(self) -> tuple[Tensor | float, Tensor | float]:
+        """Returns the mean and the variance of a value per unit of rate; an exact count has (1, 1).
+
+        Raises:
+            NotImplementedError: where there is no closed form.
+        """
+        return 1.0, 1.0
+
+    def check(self, rate: Tensor) -> None:
+        """Looks at the values of the rates, as validation does before a draw.
+
+        Raises:
+            InputError: if a rate is NaN or infinite.
+
+        Warns:
+            UserWarning: if counts will not be exact integers in the dtype.
+        """
+        if not rate.isfinite().all():
+            raise InputError("rate", f"{int((~rate.isfinite()).sum())} that are NaN or infinite", "finite rates")
+        exact = 2 / torch.finfo(rate.dtype).eps
+        if self.is_discrete and (rate > exact).any():
+            warnings.warn(
+                f"rate: got up to {rate.max().item():.3g}; in {rate.dtype} counts above {exact:.0f} are rounded",
+                stacklevel=4,
+            )
+
+
+def positive_temperature(temperature: Tensor | float) -> None:
+    """Checks a temperature; the values of a tensor are left to ``Relaxation.check``, for they may be on a device.
+
+    Raises:
+        InputError: if it is not positive and finite.
+    """
+    if not isinstance(temperature, Tensor) and not 0 < temperature < math.inf:
+        hint = "; exact counts are Discrete()" if temperature == 0 else ""
+        raise InputError("temperature", temperature, f"a positive number{hint}")
+
+
+def positive_temperatures(temperature: Tensor | float) -> None:
+    """Checks the values of a tensor of temperatures.
+
+    Raises:
+        InputError: if one is not positive and finite.
+    """
+    if isinstance(temperature, Tensor) and not ((temperature > 0) & temperature.isfinite()).all():
+        raise InputError("temperature", temperature.tolist(), "positive numbers; exact counts are Discrete()")
+
+
+class _WithDerivative(Function):
+    @staticmethod
+    def forward(value: Tensor, parameter: Tensor, derivative: Tensor) -> Tensor:
+        # A copy: an output that is an input could not be modified in place.
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[2])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        (derivative,) = ctx.saved_tensors
+        return None, grad * derivative, None
+
+
+def with_derivative(value: Tensor, parameter: Tensor, derivative: Tensor) -> Tensor:
+    """Returns ``value`` with the given derivative with respect to ``parameter``; all three have one shape."""
+    result: Tensor = _WithDerivative.apply(value, parameter, derivative)
+    return result

@@ -1,0 +1,60 @@
+"""Relaxations whose values are exact counts and that have no temperature."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .base import Relaxation
+
+
+@dataclass(frozen=True)
+class Discrete(Relaxation):
+    """Exact integer counts without a gradient: ``has_rsample`` is False and Pyro uses its score function.
+
+    >>> Discrete().has_rsample
+    False
+    """
+
+    @property
+    def has_rsample(self) -> bool:
+        """Always False."""
+        return False
+
+    def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.poisson(rate), torch.zeros_like(rate)
+
+
+@dataclass(frozen=True)
+class SteinChen(Relaxation):
+    r"""Exact integer counts with a second-order straight-through gradient, free of a temperature.
+
+    The exact gradient is :math:`\frac{d}{d\lambda} E f(N) = E[f(N+1) - f(N)]`. The trapezoid rule for the difference
+    and the Stein-Chen identity :math:`E[f'(N+1)] = E[f'(N) N / \lambda]` turn it into
+    :math:`E[f'(N) (1 + N/\lambda) / 2]`, that is :math:`dN / d\log\lambda = (\lambda + N) / 2`: unbiased for every
+    quadratic f, hence for a linear decoder with a Gaussian likelihood.
+
+    >>> SteinChen().is_discrete
+    True
+    """
+
+    def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
+        count = torch.poisson(rate)
+        return count, (rate + count) / 2
+
+
+@dataclass(frozen=True)
+class StraightThrough(Relaxation):
+    r"""Exact integer counts whose gradient is that of their mean, :math:`dN / d\lambda = 1`.
+
+    The baseline of the papers. Unbiased for linear functions only: for a quadratic it misses the variance's share.
+
+    References:
+        Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, section 4 (ST).
+
+    >>> StraightThrough().is_discrete
+    True
+    """
+
+    def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.poisson(rate), rate

@@ -1,0 +1,69 @@
+"""Time and peak memory of two pieces of work, side by side."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A comparison: what, seconds and bytes of both, and the ratio of seconds that is aimed at."""
+
+    what: str
+    ours: float
+    reference: float
+    ours_bytes: int
+    reference_bytes: int
+    aim: str
+
+
+def compare(what: str, ours: Work, reference: Work, aim: str, device: torch.device, repeats: int = 7) -> Row:
+    """Medians over repeats in which the two take turns, after one of each to warm up."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(repeats + 1):
+        for work, taken in zip((ours, reference), seconds, strict=True):
+            _wait(device)
+            start = time.perf_counter()
+            work()
+            _wait(device)
+            if repeat:
+                taken.append(time.perf_counter() - start)
+    return Row(what, *map(statistics.median, seconds), peak(ours, device), peak(reference, device), aim)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak(work: Work, device: torch.device) -> int:
+    """The most bytes of tensors that the work holds at a time, beyond those it began with."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
+def table(rows: list[Row]) -> str:
+    """One line a comparison."""
+    lines = [f"{'':<58}{'ours':>10}{'reference':>11}{'speed':>8}{'memory':>9}  aim"]
+    for row in rows:
+        speed, memory = row.reference / row.ours, row.reference_bytes / max(row.ours_bytes, 1)
+        times = f"{1e3 * row.ours:>7.1f} ms{1e3 * row.reference:>8.1f} ms"
+        lines.append(f"{row.what:<58}{times}{speed:>7.2f}x{memory:>8.2f}x  {row.aim}")
+    return "\n".join(lines)

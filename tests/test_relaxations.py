@@ -1,0 +1,189 @@
+"""The joint law of samples and their derivatives, against references written the plain way."""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from scipy import stats
+
+from pyrocount import ArrivalTimes, GumbelSoftmax, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen, StraightThrough
+from pyrocount.distributions.relaxations import gumbel_softmax
+
+from cases import within
+
+ARRIVALS = [
+    ArrivalTimes(tau, indicator) for tau, indicator in product([0.02, 0.1, 0.5, 1.0, 2.5], ["cubic", "sigmoid"])
+]
+
+
+def naive_arrivals(rate, relaxation, n):
+    """n soft counts, numbers of arrivals and derivatives with respect to the rate, by a stack of arrival times."""
+    tau = relaxation.temperature
+    # Later arrivals have weights below 1e-9.
+    last = rate * (1 + tau * (1 if relaxation.indicator == "cubic" else 21))
+    arrivals = torch.empty(math.ceil(last + 8 * last**0.5 + 12), n, dtype=torch.float64).exponential_().cumsum(0)
+    rates = torch.full((n,), rate, dtype=torch.float64, requires_grad=True)
+    y = (1 - arrivals / rates) / tau
+    if relaxation.indicator == "cubic":
+        y = y.clamp(-1, 1)
+        z = (0.5 + 0.75 * y - 0.25 * y**3).sum(0)
+    else:
+        z = torch.sigmoid(y).sum(0)
+    return z.detach(), (arrivals <= rate).sum(0).double(), torch.autograd.grad(z.sum(), rates)[0]
+
+
+def ours(rate, relaxation, n):
+    rates = torch.full((n,), rate, dtype=torch.float64, requires_grad=True)
+    z = RelaxedPoisson(rates, relaxation=relaxation).rsample()
+    return z.detach(), torch.autograd.grad(z.sum(), rates)[0]
+
+
+def assert_same_law(mine, reference):
+    """Two samples of pairs have the same moments up to order four, and the same marginal distributions."""
+    for i, j in [(1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (2, 1), (1, 2), (2, 2)]:
+        a, b = (z**i * slope**j for z, slope in (mine, reference))
+        spread = a.var() / len(a) + b.var() / len(b)
+        assert (a.mean() - b.mean()).abs() <= 5 * spread.sqrt() + 1e-6, (i, j)
+    for a, b in zip(mine, reference, strict=True):
+        # Rounded, because ours are exactly 0 where the reference is less than the resolution of the dtype.
+        assert stats.ks_2samp(a.round(decimals=6), b.round(decimals=6), method="asymp").pvalue > 1e-4
+
+
+@pytest.mark.parametrize("relaxation", ARRIVALS, ids=repr)
+@pytest.mark.parametrize("rate", [1e-3, 0.1, 1.0, 5.0, 40.0, 300.0])
+def test_soft_counts_and_their_derivatives_have_the_joint_law_of_arrival_times(rate, relaxation):
+    n = 50_000 if rate < 2 else 8000 if rate < 20 else 1500
+    z, _, slope = naive_arrivals(rate, relaxation, n)
+    assert_same_law(ours(rate, relaxation, n), (z, slope))
+
+
+@pytest.mark.parametrize("relaxation", [ArrivalTimes(0.1, hard=True), ArrivalTimes(0.5, "sigmoid", True)], ids=repr)
+@pytest.mark.parametrize("rate", [0.1, 3.0, 40.0])
+def test_hard_counts_are_the_arrivals_behind_the_soft_derivative(rate, relaxation):
+    _, count, slope = naive_arrivals(rate, relaxation, 8000)
+    mine = ours(rate, relaxation, 8000)
+    assert (mine[0] == mine[0].round()).all()
+    assert_same_law(mine, (count, slope))
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("rate", [0.1, 2.0, 8.0])
+def test_gumbel_softmax_has_the_joint_law_of_torchs(rate, temperature, monkeypatch):
+    """Worked through in blocks of a few rows."""
+    monkeypatch.setitem(gumbel_softmax.BLOCK, "cpu", 7000)
+    n = 20_000
+    support = torch.arange(31, dtype=torch.float64)
+    rates = torch.full((n, 1), rate, dtype=torch.float64, requires_grad=True)
+    scores = support * rates.log() - rates - torch.lgamma(support + 1)
+    z = torch.nn.functional.gumbel_softmax(scores, temperature) @ support
+    (slope,) = torch.autograd.grad(z.sum(), rates)
+    assert_same_law(ours(rate, GumbelSoftmax(temperature, 30), n), (z.detach(), slope.squeeze(1)))
+
+
+@pytest.mark.parametrize("make", [lambda tau: ArrivalTimes(tau), lambda tau: GumbelSoftmax(tau, 25)])
+def test_a_tensor_of_temperatures_gives_each_its_law(make):
+    temperatures = torch.tensor([0.05, 0.3, 1.0], dtype=torch.float64)
+    rates = torch.full((8000, 3), 2.0, dtype=torch.float64, requires_grad=True)
+    z = RelaxedPoisson(rates, relaxation=make(temperatures)).rsample()
+    (slope,) = torch.autograd.grad(z.sum(), rates)
+    for column, temperature in enumerate(temperatures.tolist()):
+        assert_same_law((z[:, column].detach(), slope[:, column]), ours(2.0, make(temperature), 8000))
+    annealed = make(torch.tensor(0.3, dtype=torch.float64))
+    assert_same_law(ours(2.0, annealed, 8000), ours(2.0, make(0.3), 8000))
+
+
+def gradients_of_a_quadratic(d, parameters, n=50_000, groups=50):
+    """Estimates of the gradient of the sum of E (z^2 + z / 2), each of n / groups samples."""
+    z = d.rsample((n,))
+    terms = (z**2 + z / 2).sum(tuple(range(1, z.ndim))).view(groups, -1).mean(1)
+    rows = [torch.autograd.grad(term, parameters, retain_graph=True) for term in terms]
+    return torch.stack([torch.cat(row) for row in rows])
+
+
+@pytest.mark.parametrize("given", ["rate", "log_rate"])
+@pytest.mark.parametrize("relaxation", [SteinChen(), StraightThrough()], ids=repr)
+def test_stein_chen_is_unbiased_for_a_quadratic_of_poisson_counts_and_the_identity_is_not(given, relaxation):
+    rate = torch.tensor([0.05, 1.0, 7.5], dtype=torch.float64)
+    parameter = (rate.log() if given == "log_rate" else rate.clone()).requires_grad_()
+    gradients = gradients_of_a_quadratic(RelaxedPoisson(**{given: parameter}, relaxation=relaxation), [parameter])
+    chain = rate if given == "log_rate" else 1.0
+    exact, identity = (1.5 + 2 * rate) * chain, (0.5 + 2 * rate) * chain
+    assert within(gradients, exact if isinstance(relaxation, SteinChen) else identity)
+    assert not within(gradients, identity if isinstance(relaxation, SteinChen) else exact)
+
+
+@pytest.mark.parametrize("relaxation", [SteinChen(), ArrivalTimes(0.02)], ids=repr)
+def test_gradients_of_the_negative_binomial_are_those_of_the_expectation(relaxation):
+    total_count = torch.tensor([0.3, 2.0, 20.0], dtype=torch.float64, requires_grad=True)
+    logits = torch.tensor([0.4, -1.5, -0.7], dtype=torch.float64, requires_grad=True)
+    d = RelaxedNegativeBinomial(total_count, logits=logits, relaxation=relaxation)
+    expectation = (d.variance + d.mean**2 + d.mean / 2).sum()
+    exact = torch.cat(torch.autograd.grad(expectation, [total_count, logits]))
+    assert within(gradients_of_a_quadratic(d, [total_count, logits]), exact)
+
+
+def test_gradients_agree_with_finite_differences_of_exact_expectations():
+    """For a function that is no polynomial; the sigmoid of a soft count at a small temperature is nearly unbiased."""
+    counts = torch.arange(400, dtype=torch.float64)
+
+    def expectation(total_count, logits):
+        d = RelaxedNegativeBinomial(total_count, logits=logits).counts
+        return (d.log_prob(counts).exp() * torch.sin(counts / 3)).sum()
+
+    point, step = (torch.tensor(1.5).double(), torch.tensor(0.3).double()), 1e-5
+    exact = [
+        (expectation(point[0] + step, point[1]) - expectation(point[0] - step, point[1])) / (2 * step),
+        (expectation(point[0], point[1] + step) - expectation(point[0], point[1] - step)) / (2 * step),
+    ]
+    n = 400_000
+    leaves = [value.expand(n).clone().requires_grad_() for value in point]
+    for relaxation, bias in [(SteinChen(), 0.01), (ArrivalTimes(0.05), 0.01)]:
+        z = RelaxedNegativeBinomial(leaves[0], logits=leaves[1], relaxation=relaxation).rsample()
+        for gradient, truth in zip(torch.autograd.grad(torch.sin(z / 3).sum(), leaves), exact, strict=True):
+            assert (gradient.mean() - truth).abs() < 5 * gradient.std() / n**0.5 + bias
+            assert truth.abs() > 0.02
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ArrivalTimes(0), "temperature: got 0, expected a positive number; exact counts are Discrete"),
+        (lambda: ArrivalTimes(-1.0), "temperature: got -1.0"),
+        (lambda: ArrivalTimes(float("nan")), "temperature: got nan"),
+        (lambda: ArrivalTimes(0.1, "linear"), "indicator: got 'linear', expected one of cubic, sigmoid"),
+        (lambda: GumbelSoftmax(0.0, 5), "temperature: got 0.0, expected a positive number; exact counts are Discrete"),
+        (lambda: GumbelSoftmax(0.5, 0), "max_count: got 0, expected a positive whole number"),
+        (
+            lambda: RelaxedPoisson(torch.ones(3), relaxation=ArrivalTimes(torch.tensor([0.1, 0.0, 0.1]))).sample(),
+            "temperature: got .*, expected positive numbers; exact counts are Discrete",
+        ),
+        (
+            lambda: RelaxedPoisson(torch.ones(3), relaxation=ArrivalTimes(torch.ones(2))),
+            r"temperature: got a tensor of shape \(2,\), expected a shape that broadcasts with \(3,\)",
+        ),
+        (
+            lambda: RelaxedPoisson(torch.ones(3), relaxation=ArrivalTimes(torch.ones(2, 3))),
+            r"temperature: got a tensor of shape \(2, 3\)",
+        ),
+        (lambda: RelaxedPoisson(torch.tensor([1.0, math.inf])).sample(), "rate: got 1 that are NaN or infinite"),
+        (lambda: RelaxedNegativeBinomial(2.0, logits=200.0).sample(), "rate: got 1 that are NaN or infinite"),
+    ],
+)
+def test_bad_arguments_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_capped_and_rounded_counts_bring_a_warning():
+    with pytest.warns(
+        UserWarning, match="max_count: got 10, above which the counts of rate 9 are with probability 0.29"
+    ):
+        RelaxedPoisson(9.0, relaxation=GumbelSoftmax(0.1, 10)).sample()
+    RelaxedPoisson(9.0, relaxation=GumbelSoftmax(0.1, 30)).sample()
+    with pytest.warns(UserWarning, match=r"rate: got up to 1e\+09; in torch.float32 counts above 16777216 are rounded"):
+        RelaxedPoisson(1e9, relaxation=SteinChen()).sample()
+    RelaxedPoisson(torch.tensor(1e9, dtype=torch.float64), relaxation=SteinChen()).sample()
+    RelaxedPoisson(1e9, relaxation=SteinChen(), validate_args=False).sample()
+    with pytest.raises(NotImplementedError, match="no closed mean and variance"):
+        _ = RelaxedPoisson(1.0, relaxation=GumbelSoftmax(0.1, 10)).mean
