@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
@@ -48,17 +48,21 @@ class Config:
     beta: float = _option(1.0, "weight of the KL divergence, reached after the first half of training")
     # On the digits, free dispersion has a test NELBO 2 nats below shared dispersion: the posterior counts can be nearly
     # Poisson while the prior's stay overdispersed.
-    kl: Literal["shared", "mc"] = _option(
+    kl: Literal["shared", "exact", "mc"] = _option(
         "mc",
-        "shared: closed form, a negative-binomial posterior keeps the prior's dispersion; mc: Monte Carlo, its "
-        "dispersion is free",
+        "shared: closed form, a negative-binomial posterior keeps the prior's dispersion; its dispersion is free with "
+        "exact (an integral) and mc (Monte Carlo)",
     )
-    estimator: Literal["arrival", "stein"] = _option(
-        "arrival", "gradient through the counts: relaxed arrival times, or exact counts with the Stein-Chen rule"
+    estimator: Literal["arrival", "arrival-hard", "gumbel", "stein", "straight-through"] = _option(
+        "arrival",
+        "gradient through the counts: relaxed arrival times, the same with exact counts forward, Gumbel-softmax, exact "
+        "counts with the Stein-Chen rule, exact counts with the gradient of their mean",
     )
     temperature: float = _option(
-        0.1, "temperature of the relaxation, annealed from 1 over the first half of training (arrival only)"
+        0.1, "temperature of the relaxation, annealed from 1 over the first half of training (arrival and gumbel)"
     )
+    indicator: Literal["cubic", "sigmoid"] = _option("cubic", "what an arrival near the end counts (arrival only)")
+    max_count: int = _option(30, "largest relaxed count (gumbel only)")
     epochs: int = _option(400, "passes over the training data")
     batch_size: int = _option(128, "observations a step")
     lr: float = _option(
@@ -83,10 +87,15 @@ class Config:
         Raises:
             InputError: naming the field.
         """
+        for name, hint in get_type_hints(Config).items():
+            value, kind = getattr(self, name), _KINDS.get(hint, str)
+            fits = isinstance(value, int | float if kind is float else kind)
+            if not (fits or (name == "name" and value is None)):
+                raise InputError(name, repr(value), _expected(kind))
         for name, choices in _choices().items():
             if getattr(self, name) not in choices:
                 raise InputError(name, repr(getattr(self, name)), f"one of {', '.join(choices)}")
-        for name in ("latent_dim", "epochs", "batch_size"):
+        for name in ("latent_dim", "epochs", "batch_size", "max_count"):
             if getattr(self, name) < 1:
                 raise InputError(name, getattr(self, name), "a positive whole number")
         for name in ("scale", "beta", "temperature", "lr", "max_gradient_norm"):
@@ -116,6 +125,23 @@ def _choices() -> dict[str, tuple[str, ...]]:
     return {name: get_args(hint) for name, hint in get_type_hints(Config).items() if get_origin(hint) is Literal}
 
 
+_KINDS: dict[Any, type] = {bool: bool, int: int, float: float}
+
+
+def _expected(kind: type) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text")
+
+
+def _reader(kind: type) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected {_expected(kind)}") from error
+
+    return read
+
+
 def option(argument: str) -> str:
     """The command-line name of a field; any other argument as it is.
 
@@ -143,9 +169,9 @@ def parse(arguments: Sequence[str]) -> Config:
         SystemExit: after printing ``--help``.
     """
     given = vars(_parser().parse_args(arguments))
-    if given.get("data", "digits") != "digits":
+    if Path(given.get("data", "")).suffix:
         # An absolute path, so that a run can be resumed from another working directory.
-        given["data"] = str(Path(given["data"]).resolve())
+        given["data"] = str(Path(given["data"]).expanduser().resolve())
     if not given.get("resume"):
         return Config(**given)
 
@@ -182,11 +208,12 @@ def _parser() -> _Parser:
     hints = get_type_hints(Config)
     for item in fields(Config):
         settings: dict[str, Any] = {"help": f"{item.metadata['help']} (default: {item.default})"}
-        if hints[item.name] is bool:
-            settings["action"] = argparse.BooleanOptionalAction
+        kind = _KINDS.get(hints[item.name], str)
+        if kind is bool:
+            settings["action"] = argparse.BooleanOptionalAction if item.default else "store_true"
         elif choices := _choices().get(item.name):
             settings["choices"] = choices
         else:
-            settings |= {"type": hints[item.name] if hints[item.name] in (int, float) else str, "metavar": "VALUE"}
+            settings |= {"type": _reader(kind), "metavar": {int: "N", float: "X"}.get(kind, "TEXT")}
         parser.add_argument(option(item.name), **settings)
     return parser

@@ -42,8 +42,6 @@ def evaluate(
 ) -> Evaluation:
     """Evaluates a VAE on data of shape (N, \\*shape) on its device; leaves its mode and the random state as they were.
 
-    The KL divergence is the closed form where there is one, else the Monte Carlo mean over the samples.
-
     Args:
         vae: the model.
         x: observations.
@@ -77,12 +75,9 @@ def _evaluate_batch(vae: VAE, x: Tensor, samples: int) -> tuple[Tensor, Tensor, 
     """Returns nll (S, N), KL (N, K), counts (S, N, K) and predictions (S, N, \\*shape)."""
     posterior, prior = vae.encode(x).base_dist, vae.latent.prior()
     z = posterior.sample((samples,))
-    prediction = vae.decoder(z.flatten(0, 1)).unflatten(0, (samples, len(x)))
+    prediction = vae.decode(z)
     nll = -vae.likelihood(prediction).log_prob(x).flatten(2).sum(2)
-    try:
-        kl = kl_divergence(posterior, prior.expand(posterior.batch_shape))
-    except NotImplementedError:
-        kl = (posterior.log_prob(z) - prior.log_prob(z)).mean(0)
+    kl = kl_divergence(posterior, prior.expand(posterior.batch_shape))
     return nll, kl, z, prediction
 
 
@@ -92,8 +87,12 @@ def _evaluation_mode(vae: VAE, seed: int) -> Iterator[None]:
     vae.eval()
     device = next(vae.parameters()).device
     try:
+        # Seeds the generators of the CPU and of this device alone, as only they are put back.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
             yield
     finally:
         vae.train(training)
@@ -103,7 +102,7 @@ def _evaluation_mode(vae: VAE, seed: int) -> Iterator[None]:
 def prior_samples(vae: VAE, number: int, *, seed: int = 0) -> Array:
     """Decodes exact counts drawn from the prior, shape (number, \\*shape)."""
     with _evaluation_mode(vae, seed):
-        decoded: Array = vae.decoder(vae.latent.prior().sample((number,))).cpu().numpy()
+        decoded: Array = vae.decode(vae.latent.prior().sample((number,))).cpu().numpy()
     return decoded
 
 
@@ -112,5 +111,5 @@ def dictionary(vae: VAE) -> Array:
     """The decoder's response to a single spike in each latent, over that to none, shape (K, \\*shape)."""
     spikes = torch.eye(vae.latent.latent_dim).to(next(vae.parameters()))
     with _evaluation_mode(vae, seed=0):
-        response: Array = (vae.decoder(spikes) - vae.decoder(torch.zeros_like(spikes))).cpu().numpy()
+        response: Array = (vae.decode(spikes) - vae.decode(torch.zeros_like(spikes))).cpu().numpy()
     return response

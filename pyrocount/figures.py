@@ -14,6 +14,8 @@ from scipy import stats
 
 Array = NDArray[np.floating[Any]]
 
+# The most bars in a histogram.
+BARS = 40
 DATA, FIRST, SECOND = "0.65", "#0072b2", "#d55e00"
 
 
@@ -28,26 +30,23 @@ def reconstructions(x: Array, reconstruction: Array, *, columns: int = 12, rows:
     """
     number = min(len(x), columns * rows)
     if x.ndim == 2:
-        figure, axes = _grid(number, min(columns, 4), width=2.0, height=1.2)
+        figure, axes = _grid(min(number, 24), 4, width=2.2, height=1.2, share=True)
         for axis, data, model in zip(axes, x, reconstruction, strict=False):
-            axis.plot(data, color=DATA, label="data")
-            axis.plot(model, color=FIRST, linewidth=1, label="reconstruction")
-            axis.set_axis_off()
-        axes[0].legend(fontsize=6, frameon=False)
+            axis.plot(data, _marker(data), color=DATA)
+            axis.plot(model, _marker(model), color=FIRST, linewidth=1)
+            axis.tick_params(labelsize=6)
+            axis.spines[["top", "right"]].set_visible(False)
+        _legend(figure, [("data", DATA), ("reconstruction", FIRST)])
+        figure.supxlabel("feature", fontsize=8)
+        figure.supylabel("value", fontsize=8)
         return figure
     columns = min(columns, number)
-    figure, axes = _grid(2 * columns * math.ceil(number / columns), columns)
-    limits = float(x.min()), float(x.max())
-    for index, axis in enumerate(axes):
-        row, column = divmod(index, columns)
-        pair = row // 2 * columns + column
-        axis.set_axis_off()
-        if pair < number:
-            _show(axis, (reconstruction if row % 2 else x)[pair], limits)
-        if column == 0:
-            label = "model" if row % 2 else "data"
-            axis.text(-0.15, 0.5, label, transform=axis.transAxes, ha="right", va="center", fontsize=7)
-    return figure
+    blank = np.full((-number % columns, *x.shape[1:]), np.nan, x.dtype)
+    rows_of = [
+        np.split(np.concatenate([part[:number], blank]), math.ceil(number / columns)) for part in (x, reconstruction)
+    ]
+    pairs = np.concatenate([row for pair in zip(*rows_of, strict=True) for row in pair])
+    return _mosaic(pairs, columns, (float(x.min()), float(x.max())), labels=("data", "model"))
 
 
 def samples(decoded: Array, *, limits: tuple[float, float] | None = None, columns: int = 12) -> Figure:
@@ -80,24 +79,28 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     column = {name: np.array([row[name] for row in history]) for name in history[0]}
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     objective, divergence, rate, schedule = figure.subplots(2, 2, sharex=True).flat
-    objective.plot(column["epoch"], -column["elbo"], color=DATA, label="training (annealed, relaxed)")
-    objective.plot(column["epoch"], column["test_nelbo"], color=FIRST, label="held out (exact counts)")
+    epoch, marker = column["epoch"], _marker(column["epoch"])
+    objective.plot(epoch, -column["elbo"], marker, color=DATA, label="training (annealed, relaxed)")
+    objective.plot(epoch, column["test_nelbo"], marker, color=FIRST, label="held out (exact counts)")
     objective.set_ylabel("negative ELBO (nats)")
     # The first epochs would squeeze the rest of the curve.
     settled = np.concatenate([-column["elbo"], column["test_nelbo"]])
     low, high = settled.min(), np.quantile(settled, 0.95)
     objective.set_ylim(low - 0.05 * (high - low) - 1e-6, high + 0.1 * (high - low) + 1e-6)
     objective.legend(fontsize=7, frameon=False)
-    divergence.plot(column["epoch"], column["test_kl"], color=FIRST)
+    divergence.plot(epoch, column["test_kl"], marker, color=FIRST)
     divergence.set_ylabel("held-out KL (nats)")
-    rate.plot(column["epoch"], column["mean_rate"], color=FIRST)
+    rate.plot(epoch, column["mean_rate"], marker, color=FIRST)
     rate.set_ylabel("mean count per latent")
     for name, color in (("kl_weight", FIRST), ("temperature", SECOND), ("learning_rate", DATA)):
-        schedule.plot(column["epoch"], column[name] / column[name].max(), color=color, label=name.replace("_", " "))
-    schedule.set_ylabel("fraction of largest")
+        largest = column[name].max()
+        label = f"{name.replace('_', ' ')} / {largest:.2g}"
+        schedule.plot(epoch, column[name] / largest, marker, color=color, label=label)
+    schedule.set_ylabel("schedule")
     schedule.legend(fontsize=7, frameon=False)
     for axis in (rate, schedule):
         axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (objective, divergence, rate, schedule):
         axis.spines[["top", "right"]].set_visible(False)
     return figure
@@ -113,67 +116,89 @@ def count_histograms(counts: Array, latents: Sequence[int]) -> Figure:
     figure, axes = _grid(len(latents), min(4, len(latents)), width=2.2, height=1.8)
     for axis, latent in zip(axes, latents, strict=False):
         values = counts[..., latent].ravel()
-        mean, variance = float(values.mean()), float(values.var())
-        largest = int(values.max())
-        support = np.arange(largest + 2)
-        axis.bar(
-            support, np.bincount(values.astype(np.int64), minlength=len(support)) / values.size, color=DATA, width=0.9
-        )
-        axis.plot(support, stats.poisson.pmf(support, mean), "o-", color=FIRST, markersize=2.5, linewidth=1)
+        mean, variance = float(values.mean(dtype=np.float64)), float(values.var(dtype=np.float64))
+        # A bar a count, or as many counts a bar as keep the bars few.
+        width = math.ceil((int(values.max()) + 2) / BARS)
+        edges = np.arange(math.ceil((int(values.max()) + 2) / width) + 1) * width - 0.5
+        centres = (edges[:-1] + edges[1:]) / 2
+        axis.bar(centres, np.histogram(values, edges)[0] / values.size, color=DATA, width=0.9 * width)
+        laws: list[tuple[Any, str, str]] = [(stats.poisson(mean), "o-", FIRST)]
         if variance > mean > 0:
             size = mean**2 / (variance - mean)
-            axis.plot(
-                support,
-                stats.nbinom.pmf(support, size, size / (size + mean)),
-                "s-",
-                color=SECOND,
-                markersize=2.5,
-                linewidth=1,
-            )
+            laws.append((stats.nbinom(size, size / (size + mean)), "s-", SECOND))
+        for law, style, color in laws:
+            axis.plot(centres, np.diff(law.cdf(edges)), style, color=color, markersize=2.5, linewidth=1)
         axis.set_yscale("log")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.set_ylim(0.3 / values.size, 2)
-        fano = variance / mean if mean > 0 else math.nan
-        axis.set_title(f"latent {latent}: mean {mean:.2f}, Fano {fano:.2f}", fontsize=7)
+        fano = f"Fano {variance / mean:.2f}" if mean > 0 else "silent"
+        axis.set_title(f"latent {latent}: mean {mean:.3g}, {fano}", fontsize=7)
         axis.tick_params(labelsize=6)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[len(latents) :]:
         axis.set_axis_off()
     entries = [("counts", DATA), ("Poisson, same mean", FIRST), ("negative binomial, same mean and variance", SECOND)]
-    handles = [
-        Line2D([], [], color=color, label=label, linewidth=4 if color == DATA else 1.5) for label, color in entries
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=7, frameon=False)
+    _legend(figure, entries)
     figure.supxlabel("count per observation", fontsize=8)
     figure.supylabel("frequency", fontsize=8)
     return figure
 
 
 def _gallery(items: Array, columns: int, limits: tuple[float, float]) -> Figure:
-    curves = items.ndim == 2
-    figure, axes = _grid(len(items), columns, width=1.2 if curves else 0.7)
+    if items.ndim > 2:
+        return _mosaic(items, min(columns, len(items)), limits)
+    figure, axes = _grid(len(items), columns, width=1.2)
     for axis in axes:
         axis.set_axis_off()
     for axis, item in zip(axes, items, strict=False):
-        if curves:
-            axis.plot(item, color=FIRST, linewidth=0.8)
-            axis.set_ylim(*limits)
-        else:
-            _show(axis, item, limits)
+        axis.plot(item, _marker(item), color=FIRST, linewidth=0.8)
+        axis.axhline(0, color=DATA, linewidth=0.4, zorder=0)
+        axis.set_ylim(limits[0] - 1e-6, limits[1] + 1e-6)
     return figure
 
 
-def _grid(number: int, columns: int, width: float = 0.7, height: float = 0.7) -> tuple[Figure, list[Axes]]:
+def _mosaic(images: Array, columns: int, limits: tuple[float, float], labels: Sequence[str] = ()) -> Figure:
+    """Images (N, channels, height, width) in rows on white: three channels in colour, others as their mean in grey.
+
+    A pixel in eight, at least one, is the space between them. Labels name the rows, in turn.
+    """
+    low, high = limits
+    shown = images if images.shape[1] == 3 else images.mean(1, keepdims=True).repeat(3, 1)
+    shown = np.clip((shown - low) / max(high - low, 1e-12), 0, 1)
+    rows = math.ceil(len(shown) / columns)
+    gap = max(1, shown.shape[-1] // 8)
+    blank = np.full((rows * columns - len(shown), *shown.shape[1:]), np.nan)
+    tiles = np.pad(np.concatenate([shown, blank]), [(0, 0), (0, 0), (0, gap), (0, gap)], constant_values=np.nan)
+    _, _, height, width = tiles.shape
+    canvas = tiles.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2).reshape(rows * height, -1, 3)
+
+    figure = Figure(figsize=(0.6 * columns + 0.4, 0.6 * rows * height / width + 0.1), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(np.nan_to_num(canvas[:-gap, :-gap], nan=1.0), interpolation="nearest")
+    axis.set_xticks([])
+    centres = np.arange(rows) * height + (height - gap - 1) / 2 if labels else []
+    axis.set_yticks(centres, [labels[row % len(labels)] for row in range(len(centres))], fontsize=7)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    return figure
+
+
+def _marker(points: Array) -> str:
+    """The style of a curve; one of a single point is a dot."""
+    return "o" if len(points) == 1 else "-"
+
+
+def _legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
+    handles = [
+        Line2D([], [], color=color, label=label, linewidth=4 if color == DATA else 1.5) for label, color in entries
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(entries), fontsize=7, frameon=False)
+
+
+def _grid(
+    number: int, columns: int, width: float = 0.7, height: float = 0.7, share: bool = False
+) -> tuple[Figure, list[Axes]]:
     columns = min(columns, number)
     rows = math.ceil(number / columns)
     figure = Figure(figsize=(width * columns + 0.4, height * rows + 0.3), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
-
-
-def _show(axis: Axes, image: Array, limits: tuple[float, float]) -> None:
-    """Draws an image (channels, height, width): three channels in colour, any other number as their mean in grey."""
-    low, high = limits
-    if len(image) == 3:
-        axis.imshow(np.clip((image.transpose(1, 2, 0) - low) / max(high - low, 1e-12), 0, 1))
-    else:
-        axis.imshow(image.mean(0), cmap="gray", vmin=low, vmax=high)
+    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)

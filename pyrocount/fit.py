@@ -1,7 +1,9 @@
 """The command ``python -m pyrocount.fit``: configuration, data, model, inference, run folder."""
 
 import json
+import shlex
 import sys
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,15 +14,15 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
-from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import Trace_ELBO
 
 from pyrocount import figures
 from pyrocount.config import Config, UsageError, option, parse, read_config
 from pyrocount.data import Dataset, load_dataset
-from pyrocount.distributions import ArrivalTimes, Relaxation, SteinChen
+from pyrocount.distributions import ArrivalTimes, GumbelSoftmax, Relaxation, SteinChen, StraightThrough
 from pyrocount.errors import InputError
 from pyrocount.evaluate import Evaluation, dictionary, evaluate, prior_samples
-from pyrocount.inference import NonFiniteLossError, anneal, train
+from pyrocount.inference import NonFiniteLossError, StrictMeanField_ELBO, anneal, train
 from pyrocount.metrics import mean_squared_error, r_squared
 from pyrocount.models import VAE, make_vae
 from pyrocount.run import RunFolder
@@ -31,8 +33,7 @@ FIRST_KL_WEIGHT = 1e-4
 # Held-out observations that the history follows; the final figures use all.
 MONITORED = 1000
 
-# The shared total_count has a closed form.
-ELBOS = {"shared": TraceMeanField_ELBO, "mc": Trace_ELBO}
+ELBOS = {"shared": StrictMeanField_ELBO, "exact": StrictMeanField_ELBO, "mc": Trace_ELBO}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,16 +73,31 @@ def fit(config: Config) -> RunFolder:
         config.data, seed=config.seed, test_fraction=config.test_fraction, standardize=config.standardize
     )
     torch.manual_seed(config.seed)
-    vae = build(config, data.shape).to(device)
+    try:
+        vae = build(config, data.shape).to(device)
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        raise InputError("latent_dim", config.latent_dim, f"a model that fits into the memory of {device}") from error
     if config.resume:
         run = RunFolder.open(config.out, config.name)
     else:
         run = RunFolder.create(config.out, config.name, f"{config.model}-{data.name}-{config.seed}")
-    with pyro.validation_enabled(False), pyro.settings.context(module_local_params=True):
+    with (
+        pyro.validation_enabled(False),
+        pyro.settings.context(module_local_params=True),
+        warnings.catch_warnings(),
+    ):
+        # The training loop stops at a loss that is not finite and says more than Pyro.
+        warnings.filterwarnings("ignore", "Encountered (NaN|\\+?-?inf)", UserWarning)
         try:
             _fit(config, data, vae, device, run)
-        except (KeyboardInterrupt, NonFiniteLossError) as stop:
-            stop.add_note(_how_to_go_on(run))
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(_how_to_go_on(run))
+            raise
+        except NonFiniteLossError as error:
+            # The same options would end at the same step.
+            error.add_note(f"{run.path} keeps the last good checkpoint; try a smaller --lr or a larger --scale")
             raise
     return run
 
@@ -101,7 +117,14 @@ def build(config: Config, shape: Sequence[int]) -> VAE:
 
 
 def load(path: str | Path) -> VAE:
-    """The fitted model of a run folder, on the CPU and in evaluation mode."""
+    """The fitted model of a run folder, on the CPU and in evaluation mode.
+
+    It takes data in the units of training: standardised, unless the run was not. ``offset`` and ``scale`` of the
+    original values are in the metadata of ``model.safetensors``.
+
+    Raises:
+        InputError: if the folder holds no finished run.
+    """
     run = RunFolder(path)
     weights, metadata = run.load_weights()
     vae = build(read_config(run), json.loads(metadata["data"])["shape"])
@@ -110,7 +133,15 @@ def load(path: str | Path) -> VAE:
 
 
 def _relaxation(config: Config, temperature: float) -> Relaxation:
-    return SteinChen() if config.estimator == "stein" else ArrivalTimes(temperature)
+    match config.estimator:
+        case "gumbel":
+            return GumbelSoftmax(temperature, config.max_count)
+        case "stein":
+            return SteinChen()
+        case "straight-through":
+            return StraightThrough()
+        case _:
+            return ArrivalTimes(temperature, config.indicator, hard=config.estimator == "arrival-hard")
 
 
 def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: RunFolder) -> None:
@@ -126,6 +157,7 @@ def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: Run
     else:
         run.write_json("config.json", asdict(config) | {"resume": False})
         initial = test_figures(test).figures
+    print(_description(data), file=sys.stderr)
 
     def schedule(progress: float) -> dict[str, float]:
         temperature = anneal(FIRST_TEMPERATURE, config.temperature, progress)
@@ -163,6 +195,10 @@ def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: Run
     run.save_weights(vae.state_dict(), {"data": json.dumps(units)})
     _draw(run, vae, data, final, history)
     run.write_json("summary.json", final.figures)
+    capped = float((final.counts > config.max_count).mean())
+    if config.estimator == "gumbel" and capped > 0:
+        problem = f"{capped:.2%} of the posterior counts are larger, which training could not see"
+        print(f"warning: --max-count {config.max_count}: {problem}", file=sys.stderr)
     print(_table(final.figures, initial, _mean_image(data)))
     print(run.path)
 
@@ -179,13 +215,19 @@ def _checked(run: RunFolder, config: Config, fingerprint: int) -> dict[str, Any]
     return checkpoint
 
 
+def _description(data: Dataset) -> str:
+    axes = ("channels", "height", "width") if len(data.shape) == 3 else ("features",)
+    shape = " x ".join(f"{size} {axis}" for size, axis in zip(data.shape, axes, strict=True))
+    return f"{data.name}: {len(data.train)} observations for training, {len(data.test)} for testing, of {shape}"
+
+
 def _how_to_go_on(run: RunFolder) -> str:
     if not (run.path / "checkpoint.pt").is_file():
         return f"{run.path} holds no checkpoint yet"
-    out = "" if run.path.parent == Path(Config.out) else f" --out {run.path.parent}"
-    return (
-        f"{run.path} keeps the last checkpoint; to go on: python -m pyrocount.fit --name {run.path.name}{out} --resume"
-    )
+    options = [f"--name={run.path.name}", "--resume"]
+    if run.path.parent != Path(Config.out):
+        options.insert(1, f"--out={run.path.parent}")
+    return f"{run.path} keeps the last checkpoint; to go on: python -m pyrocount.fit {shlex.join(options)}"
 
 
 def _mean_image(data: Dataset) -> dict[str, float]:

@@ -1,7 +1,10 @@
 """The folder of one run: configuration, history, checkpoint, weights, summary and figures."""
 
 import csv
+import errno
+import io
 import json
+import math
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -20,8 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# What a checkpoint of a run has.
+CHECKPOINT_KEYS = {"config", "data", "initial", "training"}
+
+
 class RunFolder:
-    """A run's files. Each is replaced as a whole or not at all, so that a crash never leaves half of one.
+    """A run's files. Each is replaced as a whole or not at all, so that a crash never leaves half of one; only
+    ``metrics.csv`` grows by rows, and is written anew from the checkpoint when the run is resumed.
 
     Attributes:
         path: the folder.
@@ -43,8 +51,15 @@ class RunFolder:
             InputError: if the name is taken or no plain file name, or the folder cannot be made.
         """
         plain = _plain(name) if name is not None else None
+        if not str(out):
+            raise InputError("out", "''", "a folder")
         try:
             Path(out).mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise InputError("out", out, "a folder") from error
+        except OSError as error:
+            raise InputError("out", f"{out} ({error.strerror})", "a folder that can be written") from error
+        try:
             if plain is not None:
                 return cls._make(Path(out) / plain)
             number = 1
@@ -54,10 +69,10 @@ class RunFolder:
                 except FileExistsError:
                     number += 1
         except FileExistsError as error:
-            if name is None:
-                raise InputError("out", out, "a folder") from error
             raise InputError("name", f"{name}, which {out} already holds", "a new name, or --resume") from error
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG and name is not None:
+                raise InputError("name", f"{len(name)} characters", "a shorter name") from error
             raise InputError("out", f"{out} ({error.strerror})", "a folder that can be written") from error
 
     @classmethod
@@ -80,8 +95,9 @@ class RunFolder:
         return run
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Writes a JSON file."""
-        self._replace(name, lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))
+        """Writes a JSON file; numbers that are not finite, which JSON lacks, become null."""
+        plain = {key: None if isinstance(x, float) and not math.isfinite(x) else x for key, x in content.items()}
+        self._replace(name, lambda path: path.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n"))
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Reads a JSON file.
@@ -121,11 +137,9 @@ class RunFolder:
     def save_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Writes ``checkpoint.pt``: tensors, numbers, strings and containers of them."""
 
-        def write(path: Path) -> None:
-            with path.open("wb") as file:
-                torch.save(checkpoint, file)
-
-        self._replace("checkpoint.pt", write)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        self._replace("checkpoint.pt", lambda path: path.write_bytes(buffer.getbuffer()))
 
     def load_checkpoint(self) -> dict[str, Any]:
         """Reads ``checkpoint.pt`` to the CPU.
@@ -135,10 +149,13 @@ class RunFolder:
         """
         try:
             checkpoint: dict[str, Any] = torch.load(self.path / "checkpoint.pt", map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            keys = set(checkpoint)
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise InputError(
                 "name", f"{self.path.name}, whose checkpoint.pt is corrupt", "an intact checkpoint"
             ) from error
+        if not keys >= CHECKPOINT_KEYS:
+            raise InputError("name", f"{self.path.name}, whose checkpoint.pt is not of a run", "an intact checkpoint")
         return checkpoint
 
     def save_weights(self, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -147,21 +164,33 @@ class RunFolder:
         self._replace("model.safetensors", lambda path: path.write_bytes(save(tensors, dict(metadata))))
 
     def load_weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """Reads ``model.safetensors``: weights on the CPU, and the metadata."""
-        with safe_open(self.path / "model.safetensors", framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
+        """Reads ``model.safetensors``: weights on the CPU, and the metadata.
+
+        Raises:
+            InputError: if it is missing, as in a run that is not finished, or corrupt.
+        """
+        try:
+            with safe_open(self.path / "model.safetensors", framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                "path", f"{self.path}, whose model.safetensors cannot be read", "a finished run"
+            ) from error
 
     def save_figure(self, name: str, figure: "Figure") -> None:
         """Writes ``figures/<name>.png``."""
-        self._replace(f"figures/{name}.png", lambda path: figure.savefig(path, format="png", dpi=150))
+        self._replace(f"figures/{name}.png", lambda path: figure.savefig(path, format="png", dpi=200))
 
     def _replace(self, name: str, write: Callable[[Path], object]) -> None:
         target = self.path / name
         part = target.with_name(target.name + ".part")
         with self._writing():
             target.parent.mkdir(exist_ok=True)
-            write(part)
-            os.replace(part, target)
+            try:
+                write(part)
+                os.replace(part, target)
+            finally:
+                part.unlink(missing_ok=True)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

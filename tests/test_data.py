@@ -53,15 +53,15 @@ def test_arrays_of_any_numeric_type(save, dtype):
         save({"x": values, "y": values[:1]}, "named.npz"),
     ):
         read = read_array(path)
-        assert read.dtype == np.float32
+        assert read.dtype == (np.float64 if dtype in (np.int64, np.float64) else np.float32)
         np.testing.assert_array_equal(read, values.astype(np.float32))
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.array([[0.0, np.nan], [1.0, 2.0]]), r"1 values that are NaN or infinite in float32, first at \(0, 1\)"),
-        (np.array([[0.0, 1.0], [1e300, np.inf]]), "2 values that are NaN or infinite"),
+        (np.array([[0.0, np.nan], [1.0, 2.0]]), r"1 values that are NaN or infinite, first at \(0, 1\)"),
+        (np.array([[0.0, 1.0], [1e300, np.inf]]), "1 values that are NaN or infinite"),
         (np.zeros(5), r"of shape \(5,\), expected N x features or N x channels x height x width"),
         (np.zeros((5, 2, 2)), r"of shape \(5, 2, 2\)"),
         (np.zeros((0, 4)), r"of shape \(0, 4\), expected at least 2 observations"),
@@ -69,7 +69,7 @@ def test_arrays_of_any_numeric_type(save, dtype):
         (np.zeros((1, 4)), r"of shape \(1, 4\)"),
         (np.zeros((3, 2), complex), "dtype complex128, expected an array of numbers"),
         (np.full((3, 2), "a"), "dtype <U1"),
-        (np.full((3, 2), 7.0), "whose values are all 7"),
+        (np.full((3, 2), 7.0), "whose training values are all 7"),
         ({"a": np.zeros((2, 2)), "b": np.zeros((2, 2))}, "arrays a, b, expected one array, or one named x"),
         ({}, "arrays none"),
     ],
@@ -80,6 +80,17 @@ def test_bad_arrays_are_named(save, values, message):
         load_dataset(str(path))
     assert str(caught.value).startswith(f"data: got {path}")
     assert "\n" not in str(caught.value)
+
+
+def test_what_float32_would_lose_is_kept(save):
+    """Values far from 0 are standardised before they are rounded."""
+    values = 1e9 + np.random.default_rng(0).random((50, 3))
+    data = load_dataset(str(save(values)))
+    assert data.train.std() == pytest.approx(1, abs=1e-4)
+    tiny = load_dataset(str(save(1e-150 * np.random.default_rng(0).random((50, 3)), "tiny.npy")))
+    assert tiny.train.std() == pytest.approx(1, abs=1e-4)
+    with pytest.raises(InputError, match=r"values up to 1e\+39, expected values within the range of float32"):
+        load_dataset(str(save(np.full((4, 2), 1e39))), standardize=False)
 
 
 def test_bad_files_are_named(tmp_path, save):
@@ -93,12 +104,20 @@ def test_bad_files_are_named(tmp_path, save):
     content[500:600] = bytes(100)
     damaged.write_bytes(content)
     pickled = save(np.array([{}, {}], object), "pickled.npy", allow_pickle=True)
-    for path in (corrupt, truncated, empty, damaged, pickled):
+    # An unknown method of compression, and a header that ends too early.
+    method, header = save({"x": np.zeros((4, 4))}, "method.npz"), tmp_path / "header.npy"
+    content = bytearray(method.read_bytes())
+    content[8] = content[content.index(b"PK\x01\x02") + 10] = 99
+    method.write_bytes(content)
+    header.write_bytes(good.read_bytes().replace(b"}", b"("))
+    for path in (corrupt, truncated, damaged, method, header):
         with pytest.raises(InputError, match=f"{path.name}, which cannot be read"):
             read_array(path)
     for path, message in [
         (tmp_path / "none.npy", "does not exist"),
-        (tmp_path, "expected 'digits' or a .npy or .npz file"),
+        (tmp_path, "which is a folder"),
+        (empty, "which is not in NumPy's format"),
+        (pickled, "which holds Python objects"),
     ]:
         with pytest.raises(InputError, match=message):
             read_array(path)

@@ -8,42 +8,54 @@ from pyrocount import figures
 RNG = np.random.default_rng(0)
 
 
-def drawn_images(figure):
-    return [image.get_array() for axis in figure.axes for image in axis.images]
+def tiles(figure, height, width):
+    """The images (height, width, 3) in a mosaic, row by row, without those that are blank."""
+    ((image,),) = [axis.images for axis in figure.axes]
+    canvas = np.asarray(image.get_array())
+    found = [
+        canvas[top : top + height, left : left + width]
+        for top in range(0, canvas.shape[0], height + 1)
+        for left in range(0, canvas.shape[1], width + 1)
+    ]
+    return [tile for tile in found if not (tile == 1).all()]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_reconstructions_pair_data_with_model(channels):
     x = RNG.random((7, channels, 5, 4)).astype(np.float32)
     figure = figures.reconstructions(x, 1 - x, columns=4, rows=2)
-    images = drawn_images(figure)
+    images = tiles(figure, 5, 4)
     assert len(images) == 14
-    if channels != 3:
-        grey = x.mean(1)
-        for row in range(2):
-            for column in range(4 if row == 0 else 3):
-                data = images[row * 8 + column] if row == 0 else images[8 + column]
-                np.testing.assert_allclose(data, grey[4 * row + column], atol=1e-6)
-        np.testing.assert_allclose(images[4], 1 - grey[0], atol=1e-6)
+    low, high = x.min(), x.max()
+    shown = x if channels == 3 else x.mean(1, keepdims=True).repeat(3, 1)
+    for start, number in ((0, 4), (8, 3)):
+        for index in range(number):
+            data = (shown[start // 2 + index].transpose(1, 2, 0) - low) / (high - low)
+            model = (1 - shown[start // 2 + index].transpose(1, 2, 0) - low) / (high - low)
+            np.testing.assert_allclose(images[start + index], data, atol=1e-5)
+            np.testing.assert_allclose(images[start + number + index], np.clip(model, 0, 1), atol=1e-5)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["data", "model"] * 2
 
 
 def test_tables_are_drawn_as_curves():
     x = RNG.random((5, 9)).astype(np.float32)
     figure = figures.reconstructions(x, x + 1)
     lines = [axis.lines for axis in figure.axes if axis.lines]
+    assert len({axis.get_ylim() for axis in figure.axes}) == 1
     assert len(lines) == 5
     np.testing.assert_array_equal(lines[2][1].get_ydata(), x[2] + 1)
-    assert sum(len(axis.lines) for axis in figures.samples(x).axes) == 5
+    curves = [axis.lines[0].get_ydata() for axis in figures.samples(x).axes]
+    np.testing.assert_array_equal(curves, x)
 
 
 def test_samples_and_dictionary_draw_every_item():
     items = RNG.normal(size=(13, 1, 4, 4)).astype(np.float32)
     items[3] = 0
-    assert len(drawn_images(figures.samples(items, limits=(0, 1)))) == 13
-    atoms = drawn_images(figures.dictionary(items))
+    assert len(tiles(figures.samples(items, limits=(-9, 9)), 4, 4)) == 13
+    atoms = tiles(figures.dictionary(items), 4, 4)
     assert len(atoms) == 13
-    assert all(np.abs(atom).max() == pytest.approx(1) for number, atom in enumerate(atoms) if number != 3)
-    assert not atoms[3].any()
+    assert all(np.abs(2 * atom - 1).max() == pytest.approx(1) for number, atom in enumerate(atoms) if number != 3)
+    np.testing.assert_allclose(atoms[3], 0.5)
 
 
 def test_training_curves_draw_the_history():
@@ -69,7 +81,16 @@ def test_histograms_compare_with_both_laws():
     assert "latent 0: mean 3." in overdispersed.get_title()
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 4, 4), (6,)], ids=str)
+def test_large_counts_are_binned():
+    counts = RNG.poisson(3000, (500, 2)).astype(np.float32)
+    axis = figures.count_histograms(counts, [0]).axes[0]
+    assert len(axis.patches) <= 40
+    assert sum(bar.get_height() for bar in axis.patches) == pytest.approx(1)
+    law = axis.lines[0].get_ydata()
+    assert sum(law) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 4, 4), (6,), (1,)], ids=str)
 def test_figures_are_saved(tmp_path, shape):
     items = RNG.random((3, *shape)).astype(np.float32)
     for figure in (figures.reconstructions(items, items), figures.samples(items), figures.dictionary(items)):

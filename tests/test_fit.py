@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pyrocount import fit as fit_module
 from pyrocount.config import Config
 from pyrocount.data import load_dataset
 from pyrocount.evaluate import evaluate
@@ -36,11 +38,17 @@ def array(tmp_path):
 
 
 @pytest.fixture
-def command(tmp_path, capsys):
-    """Runs the command line with --out; returns exit code, standard output and the lines of standard error."""
+def command(tmp_path, capsys, monkeypatch):
+    """Runs the command line with --out; returns exit code, standard output and the lines of standard error.
 
-    def run(line):
-        code = main([*shlex.split(line), "--out", str(tmp_path / "runs")])
+    Draws no pictures, which would take most of the time, unless asked to.
+    """
+
+    def run(line, draw=False):
+        with monkeypatch.context() as patch:
+            if not draw:
+                patch.setattr(fit_module, "_draw", lambda *arguments: None)
+            code = main([*shlex.split(line), "--out", str(tmp_path / "runs")])
         captured = capsys.readouterr()
         return code, captured.out, captured.err.splitlines()
 
@@ -52,7 +60,7 @@ def summary(run):
 
 
 def test_digits(command, tmp_path):
-    code, out, _ = command("--model negbio --epochs 15")
+    code, out, _ = command("--model negbio --epochs 15", draw=True)
     run = tmp_path / "runs" / "negbio-digits-0"
     assert code == 0
     assert out.splitlines()[-1] == str(run)
@@ -86,8 +94,8 @@ def test_digits(command, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["poisson", "negbio"])
-@pytest.mark.parametrize("kl", ["shared", "mc"])
-@pytest.mark.parametrize("estimator", ["arrival", "stein"])
+@pytest.mark.parametrize("kl", ["shared", "exact", "mc"])
+@pytest.mark.parametrize("estimator", ["arrival", "arrival-hard", "gumbel", "stein", "straight-through"])
 def test_every_combination_trains(command, tmp_path, model, kl, estimator):
     line = f"--model {model} --kl {kl} --estimator {estimator} --decoder lin --epochs 8 --lr 0.01 --name run"
     code, out, _ = command(line)
@@ -96,12 +104,33 @@ def test_every_combination_trains(command, tmp_path, model, kl, estimator):
     assert summary(tmp_path / "runs" / "run")["nelbo"] < 0.75 * initially
 
 
+def test_counts_above_the_cap_are_told(command, array):
+    line = f"--data {array} {SMALL} --estimator gumbel --epochs 40 --lr 0.05 --scale 0.1"
+    told = [text for text in command(f"{line} --max-count 1")[2] if text.startswith("warning")]
+    assert len(told) == 1 and re.match(r"warning: --max-count 1: \d+\.\d\d% of the posterior counts", told[0])
+    code, _, err = command(f"{line} --max-count 150")
+    assert code == 0 and not any(text.startswith("warning") for text in err)
+
+
 def test_a_users_tables_and_images(command, tmp_path, array):
     images = tmp_path / "images.npz"
     np.savez(images, np.random.default_rng(0).integers(0, 255, (20, 3, 9, 6), np.uint8))
-    assert command(f"--data {array} {SMALL}")[0] == 0
-    assert command(f"--data {images} {SMALL} --encoder conv --decoder conv --model poisson --seed 3")[0] == 0
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"negbio-table-0", "poisson-images-3"}
+    single = tmp_path / "single.npy"
+    np.save(single, np.load(array)[:, :1])
+    network = "--encoder conv --decoder conv --model poisson --seed 3"
+    for line, run, shape in [
+        (f"--data {array} {SMALL}", "negbio-table-0", [6]),
+        (f"--data {single} {SMALL}", "negbio-single-0", [1]),
+        (f"--data {images} {SMALL} {network}", "poisson-images-3", [3, 9, 6]),
+    ]:
+        code, _, err = command(line, draw=True)
+        assert code == 0
+        assert f"{shape[0]} {'channels' if len(shape) == 3 else 'features'}" in err[0]
+        figures = json.loads((tmp_path / "runs" / run / "summary.json").read_text(), parse_constant=pytest.fail)
+        assert list(figures) == FIGURES
+        assert figures["nelbo"] == pytest.approx(figures["paper_loss"] + math.prod(shape) / 2 * math.log(math.pi))
+        # A single value has no variance around its own mean to explain.
+        assert (figures["r2"] is None) == (shape == [1])
 
 
 def test_a_taken_default_name_gets_a_number(command, tmp_path, array):
@@ -139,8 +168,8 @@ def test_fit_leaves_the_settings_of_pyro_alone(tmp_path, array):
         ("--modle negbio", "unrecognized arguments: --modle negbio; --help lists the options"),
         ("negbio", "unrecognized arguments: negbio"),
         ("--latent-dim", "argument --latent-dim: expected one argument"),
-        ("--latent-dim many", "argument --latent-dim: invalid int value: 'many'"),
-        ("--lr fast", "argument --lr: invalid float value: 'fast'"),
+        ("--latent-dim many", "argument --latent-dim: got 'many', expected a whole number"),
+        ("--lr fast", "argument --lr: got 'fast', expected a number"),
         ("--latent-dim 0", "--latent-dim: got 0, expected a positive whole number"),
         ("--epochs -1", "--epochs: got -1, expected a positive whole number"),
         ("--batch-size 0", "--batch-size: got 0, expected a positive whole number"),
@@ -151,7 +180,9 @@ def test_fit_leaves_the_settings_of_pyro_alone(tmp_path, array):
         ("--test-fraction 1", "--test-fraction: got 1.0, expected a number between 0 and 1"),
         ("--seed -1", "--seed: got -1, expected a whole number from 0"),
         ("--data missing.npy", "missing.npy, which does not exist, expected a .npy or .npz file"),
-        ("--data digitz", "digitz, expected 'digits' or a .npy or .npz file"),
+        ("--data digitz", "--data: got 'digitz', expected 'digits' or a .npy or .npz file"),
+        ("--data ''", "--data: got '', expected"),
+        ("--latent-dim 100000000000", "--latent-dim: got 100000000000, expected a model that fits into the memory"),
         ("--name ../up", "--name: got '../up', expected a plain folder name"),
         ("--resume", "--name: got nothing, expected the name of the run to resume"),
         ("--resume --name none", "--name: got none, of which"),
@@ -171,10 +202,10 @@ def test_bad_arrays_and_networks_end_in_one_line(command, tmp_path, array):
     values = np.load(array)
     values[3, 2] = np.nan
     np.save(tmp_path / "holes.npy", values)
-    (tmp_path / "corrupt.npz").write_bytes(b"PK nonsense")
+    (tmp_path / "corrupt.npz").write_bytes(b"nonsense")
     for line, message in [
         (f"--data {tmp_path / 'holes.npy'}", "--data: got"),
-        (f"--data {tmp_path / 'corrupt.npz'}", "which cannot be read"),
+        (f"--data {tmp_path / 'corrupt.npz'}", "which is not in NumPy's format"),
         (f"--data {array} --encoder conv", "--encoder: got 'conv' for data of shape (6,), expected images"),
     ]:
         code, _, err = command(line)
@@ -193,8 +224,8 @@ def test_cuda_where_there_is_none_ends_in_one_line(command):
 
 def test_a_folder_that_cannot_be_written_ends_in_one_line(tmp_path, array, capsys):
     (tmp_path / "file").touch()
-    for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert main(["--data", str(array), "--out", str(out)]) == 2
+    for out, name in product((tmp_path / "file", tmp_path / "file" / "below"), ([], ["--name", "mine"])):
+        assert main(["--data", str(array), "--out", str(out), *name]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert f"--out: got {out}" in line
 
@@ -224,6 +255,10 @@ def test_resuming_refuses_another_configuration_or_other_data(command, tmp_path,
     assert code == 2
     assert "--name: got mine, whose checkpoint.pt has lr 0.5, expected a checkpoint of its own configuration" in line
 
+    torch.save([1, 2], folder / "checkpoint.pt")
+    code, _, (line,) = command("--name mine --resume")
+    assert (code, "mine, whose checkpoint.pt is" in line) == (2, True)
+
     (folder / "checkpoint.pt").write_bytes(b"nonsense")
     code, _, (line,) = command("--name mine --resume")
     assert (code, "mine, whose checkpoint.pt is corrupt" in line) == (2, True)
@@ -232,7 +267,12 @@ def test_resuming_refuses_another_configuration_or_other_data(command, tmp_path,
     code, _, (line,) = command("--name other --resume")
     assert (code, "which has changed since the run began" in line) == (2, True)
 
-    (folder.parent / "other" / "config.json").write_text("{")
+    config = folder.parent / "other" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"epochs": "two"}))
+    code, _, (line,) = command("--name other --resume")
+    assert (code, "--epochs: got 'two', expected a whole number" in line) == (2, True)
+
+    config.write_text("{")
     code, _, (line,) = command("--name other --resume")
     assert (code, "other, whose config.json cannot be read" in line) == (2, True)
 
@@ -250,10 +290,76 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(command, tmp_path, array)
     assert code == 1
     found = re.search(r"stopped: not finite at step (\d+) \(epoch (\d+)\): loss", err[-1])
     assert found
-    assert "wild keeps the last checkpoint" in err[-1]
+    assert "wild keeps the last good checkpoint; try a smaller --lr" in err[-1]
+    assert not any("Warning" in line for line in err)
     checkpoint = torch.load(tmp_path / "runs" / "wild" / "checkpoint.pt", weights_only=True)["training"]
     assert len(checkpoint["history"]) == int(found[2]) - 1
     assert all(value.isfinite().all() for value in checkpoint["module"].values())
+
+
+def test_every_option_reaches_what_it_names(tmp_path, array, monkeypatch):
+    """Each field but where to compute and what to call it, changed alone, changes what is built, loaded or trained."""
+    seen = {}
+
+    def spy(name, module=fit_module):
+        original = getattr(module, name)
+
+        def call(*arguments, **options):
+            seen[name] = repr((arguments[0] if name in ("load_dataset", "make_vae") else None, options))
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    def stop(elbo, module, optimizer, data, *, anneal, **options):
+        plain = {name: options[name] for name in ("epochs", "batch_size", "max_gradient_norm")}
+        model, guide = elbo.model, elbo.guide
+        late = dict(anneal(1.0)), repr(module.latent.relaxation), module.kl_weight
+        seen["train"] = repr((type(elbo.elbo), optimizer.defaults["lr"], torch.initial_seed(), plain, late))
+        assert model.__self__ is guide.__self__ is module
+        raise KeyboardInterrupt
+
+    for name in ("load_dataset", "make_vae"):
+        spy(name)
+    monkeypatch.setattr(fit_module, "train", stop)
+    other = tmp_path / "other.npy"
+    np.save(other, np.load(array) * 2)
+
+    def outcome(**changes):
+        seen.clear()
+        with pytest.raises(KeyboardInterrupt):
+            fit(replace(Config(data=str(array), out=str(tmp_path / "runs"), latent_dim=5), **changes))
+        return dict(seen)
+
+    usual = outcome()
+    assert outcome() == usual
+    changes = {
+        "model": ("poisson", "make_vae"),
+        "data": (str(other), "load_dataset"),
+        "standardize": (False, "load_dataset"),
+        "test_fraction": (0.5, "load_dataset"),
+        "latent_dim": (6, "make_vae"),
+        "encoder": ("lin", "make_vae"),
+        "decoder": ("lin", "make_vae"),
+        "scale": (0.3, "make_vae"),
+        "beta": (0.3, "train"),
+        "kl": ("shared", "train"),
+        "estimator": ("stein", "train"),
+        "temperature": (0.3, "train"),
+        "indicator": ("sigmoid", "train"),
+        "epochs": (7, "train"),
+        "batch_size": (7, "train"),
+        "lr": (0.3, "train"),
+        "max_gradient_norm": (7.0, "train"),
+        "seed": (7, "train"),
+    }
+    assert changes.keys() | {"max_count"} == Config().identity().keys()
+    for name, (value, where) in changes.items():
+        changed = outcome(**{name: value})
+        assert changed[where] != usual[where], name
+    assert "GumbelSoftmax(temperature=0.1, max_count=7)" in outcome(estimator="gumbel", max_count=7)["train"]
+    assert outcome(seed=7)["load_dataset"] != usual["load_dataset"]
+    assert "'shared_dispersion': True" in outcome(kl="shared")["make_vae"]
+    assert "'shared_dispersion': False" in usual["make_vae"]
 
 
 def test_help_explains_every_option_with_its_default(capsys):
@@ -268,14 +374,15 @@ def test_help_explains_every_option_with_its_default(capsys):
 
 def start(arguments, cwd):
     root = str(Path(__file__).parents[1])
-    code = f"import sys; sys.path.insert(0, {root!r}); from pyrocount.fit import main; sys.exit(main(sys.argv[1:]))"
+    code = f"import sys; sys.path.insert(0, {root!r}); from pyrocount import fit; "
+    code += "fit._draw = lambda *arguments: None; sys.exit(fit.main(sys.argv[1:]))"
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
 def test_ctrl_c_keeps_the_checkpoint_and_resuming_gives_the_uninterrupted_numbers(tmp_path):
-    arguments = shlex.split("--epochs 60 --latent-dim 8 --batch-size 64 --device cpu")
+    arguments = shlex.split("--epochs 30 --latent-dim 8 --batch-size 64 --encoder lin --decoder lin --device cpu")
     process = start([*arguments, "--name", "halted"], tmp_path)
     metrics = tmp_path / "runs" / "halted" / "metrics.csv"
     deadline = time.monotonic() + 120
@@ -292,6 +399,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_resuming_gives_the_uninterrupted_number
     assert not (tmp_path / "runs" / "halted" / "summary.json").exists()
 
     how = last.split("python -m pyrocount.fit ")[1]
+    assert how == "--name=halted --resume"
     for line in (how.split(), [*arguments, "--name", "whole"]):
         process = start(line, tmp_path)
         process.communicate(timeout=120)
@@ -300,4 +408,4 @@ def test_ctrl_c_keeps_the_checkpoint_and_resuming_gives_the_uninterrupted_number
     assert halted.keys() == whole.keys()
     assert all(torch.equal(halted[name], whole[name]) for name in whole)
     assert summary(tmp_path / "runs" / "halted") == summary(tmp_path / "runs" / "whole")
-    assert metrics.read_text().count("\n") == 61
+    assert metrics.read_text().count("\n") == 31

@@ -49,3 +49,9 @@ def test_counts():
 )
 def test_active_latents(kl, active):
     assert active_latents(np.array(kl)) == active
+
+
+def test_observations_that_do_not_vary_have_no_r_squared():
+    x = np.array([[0.1, 0.1, 0.1], [0.0, 1.0, 2.0]], np.float32)
+    assert r_squared(x, np.zeros_like(x)) == pytest.approx(1 - 5 / 2)
+    assert np.isnan(r_squared(x[:1], x[:1]))

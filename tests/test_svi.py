@@ -64,6 +64,31 @@ def test_resuming_without_the_random_state_would_differ():
     assert not torch.equal(resumed.latent.logits, whole.latent.logits)
 
 
+def test_progress_starts_at_0_and_the_loss_is_a_mean_over_observations():
+    seen, losses = [], []
+    weight = torch.nn.Parameter(torch.zeros(()))
+    module = torch.nn.ParameterList([weight])
+
+    def elbo(batch):
+        losses.append(weight.item())
+        return (weight + 1) * len(batch)
+
+    def progress(x):
+        seen.append(x)
+        return {}
+
+    sgd = torch.optim.SGD(module.parameters(), lr=1.0)
+    (row,) = train(
+        elbo, module, sgd, DATA, epochs=1, batch_size=16, max_gradient_norm=10.0, anneal=progress,
+        monitor=lambda: {"mean_rate": 0.0}, save=lambda state: None,
+    )  # fmt: skip
+    assert seen == [0.0, 0.25, 0.5, 0.75]
+    # A gradient of 1 a step, in the last of two observations as in the others of sixteen.
+    assert -weight.item() == pytest.approx(sum(cosine(step / 4) for step in range(4)))
+    expected = sum((loss + 1) * size for loss, size in zip(losses, (16, 16, 16, 2), strict=True)) / 50
+    assert row["elbo"] == pytest.approx(-expected)
+
+
 def test_history_has_a_row_an_epoch_and_the_objective_improves():
     _, history, checkpoints = run(epochs=30)
     assert [row["epoch"] for row in history] == list(range(1, 31))

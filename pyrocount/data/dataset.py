@@ -56,21 +56,33 @@ def load_dataset(
     Raises:
         InputError: naming ``data``, its value and what is expected.
     """
-    values = _digits() if data == "digits" else read_array(data)
+    values: NDArray[np.float32 | np.float64] = _digits() if data == "digits" else _file(data)
     order = np.random.default_rng(seed).permutation(len(values))
     held_out = min(max(1, round(test_fraction * len(values))), len(values) - 1)
     train, test = values[order[held_out:]], values[order[:held_out]]
     name = "digits" if data == "digits" else Path(data).stem
-    if not standardize:
-        return Dataset(name, train, test)
-    offset, scale = float(train.mean(dtype=np.float64)), float(train.std(dtype=np.float64))
-    if scale == 0:
-        raise InputError("data", f"{data}, whose values are all {offset:g}", "values that vary, or no standardisation")
-    return Dataset(name, _standardized(train, offset, scale), _standardized(test, offset, scale), offset, scale)
+    offset, scale = 0.0, 1.0
+    if standardize:
+        offset, scale = float(train.mean(dtype=np.float64)), float(train.std(dtype=np.float64))
+        if train.min() == train.max():
+            problem = f"{data}, whose training values are all {offset:g}"
+            raise InputError("data", problem, "values that vary, or --no-standardize")
+    return Dataset(name, _in_units(train, offset, scale, data), _in_units(test, offset, scale, data), offset, scale)
 
 
-def _standardized(values: FloatArray, offset: float, scale: float) -> FloatArray:
-    return ((values - offset) / scale).astype(np.float32)
+def _file(data: str) -> NDArray[np.float32 | np.float64]:
+    if Path(data).suffix.lower() not in (".npy", ".npz"):
+        raise InputError("data", repr(data), "'digits' or a .npy or .npz file")
+    return read_array(Path(data).expanduser())
+
+
+def _in_units(values: NDArray[np.float32 | np.float64], offset: float, scale: float, data: str) -> FloatArray:
+    with np.errstate(over="ignore"):
+        singles: FloatArray = ((values - offset) / scale).astype(np.float32)
+    if not np.isfinite(singles).all():
+        problem = f"{data} with values up to {np.abs(values).max():g}"
+        raise InputError("data", problem, "values within the range of float32, or --standardize")
+    return singles
 
 
 def _digits() -> FloatArray:

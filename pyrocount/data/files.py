@@ -1,7 +1,5 @@
 """Arrays from files."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ from numpy.typing import NDArray
 from pyrocount.errors import InputError
 
 
-def read_array(path: str | Path, argument: str = "data") -> NDArray[np.float32]:
+def read_array(path: str | Path, argument: str = "data") -> NDArray[np.float32 | np.float64]:
     """Reads the observations in a ``.npy`` or ``.npz`` file.
 
     Args:
@@ -18,7 +16,8 @@ def read_array(path: str | Path, argument: str = "data") -> NDArray[np.float32]:
         argument: what to call the path in errors.
 
     Returns:
-        A finite array of shape (N, features) or (N, channels, height, width), N at least 2.
+        A finite array of shape (N, features) or (N, channels, height, width), N at least 2; in float64 where float32
+        would not hold its values.
 
     Raises:
         InputError: if the file is missing or corrupt, or the array has another rank, is empty or not finite.
@@ -30,22 +29,23 @@ def read_array(path: str | Path, argument: str = "data") -> NDArray[np.float32]:
         raise InputError(argument, f"{path} of shape {values.shape}", "N x features or N x channels x height x width")
     if values.size == 0 or len(values) < 2:
         raise InputError(argument, f"{path} of shape {values.shape}", "at least 2 observations of at least 1 value")
-    with np.errstate(over="ignore"):
-        singles: NDArray[np.float32] = values.astype(np.float32)
-    if bad := np.count_nonzero(~np.isfinite(singles)):
-        first = tuple(int(i) for i in np.argwhere(~np.isfinite(singles))[0])
-        problem = f"{path} with {bad} values that are NaN or infinite in float32, first at {first}"
-        raise InputError(argument, problem, "finite values")
-    return singles
+    if bad := np.count_nonzero(~np.isfinite(values)):
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise InputError(
+            argument, f"{path} with {bad} values that are NaN or infinite, first at {first}", "finite values"
+        )
+    return values.astype(np.result_type(values.dtype, np.float32), copy=False)
 
 
 def _read(path: Path, argument: str) -> NDArray[np.generic]:
-    if path.suffix not in (".npy", ".npz"):
-        raise InputError(argument, path, "'digits' or a .npy or .npz file")
     if not path.is_file():
-        raise InputError(argument, f"{path}, which does not exist", "a .npy or .npz file")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(argument, f"{path}, which {problem}", "a .npy or .npz file")
     try:
         with path.open("rb") as file:
+            if not file.read(6).startswith((b"PK", b"\x93NUMPY")):
+                raise InputError(argument, f"{path}, which is not in NumPy's format", "a .npy or .npz file")
+            file.seek(0)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return loaded
@@ -57,6 +57,8 @@ def _read(path: Path, argument: str) -> NDArray[np.generic]:
             return np.asarray(loaded["x" if "x" in names else names[0]])
     except InputError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # A damaged file may bring any.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "allow_pickle" in reason:
+            raise InputError(argument, f"{path}, which holds Python objects", "an array of numbers") from error
         raise InputError(argument, f"{path}, which cannot be read ({reason})", "an intact .npy or .npz file") from error

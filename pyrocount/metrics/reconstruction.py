@@ -33,5 +33,5 @@ def r_squared(x: Array, prediction: Array) -> float:
     axes = tuple(range(1 - x.ndim, 0))
     total = np.square(x - x.mean(axes, keepdims=True), dtype=np.float64).sum(axes)
     residual = np.square(x - prediction, dtype=np.float64).sum(axes)
-    varied = total > 0
+    varied = x.max(axes) > x.min(axes)
     return float(np.mean(1 - residual[..., varied] / total[varied])) if varied.any() else float("nan")
