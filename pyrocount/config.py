@@ -63,7 +63,7 @@ class Config:
     )
     indicator: Literal["cubic", "sigmoid"] = _option("cubic", "what an arrival near the end counts (arrival only)")
     max_count: int = _option(30, "largest relaxed count (gumbel only)")
-    epochs: int = _option(400, "passes over the training data")
+    epochs: int = _option(300, "passes over the training data")
     batch_size: int = _option(128, "observations a step")
     lr: float = _option(
         2e-3, "peak learning rate of Adam, after a warm-up of 1 %% of the steps and before a cosine decay"

@@ -179,7 +179,7 @@ def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: Run
         # Pyro takes any callables here, whatever its annotations say.
         ELBOS[config.kl]()(vae.model, vae.guide),  # type: ignore[arg-type]
         vae,
-        torch.optim.Adam(vae.parameters(), lr=config.lr),
+        torch.optim.Adam(vae.parameters(), lr=config.lr, fused=True),
         training,
         epochs=config.epochs,
         batch_size=config.batch_size,
