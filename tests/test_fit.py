@@ -381,7 +381,9 @@ def start(tmp_path):
 
         def start_process(arguments, setup=""):
             root = str(Path(__file__).parents[1])
-            code = f"import sys; sys.path.insert(0, {root!r}); from pyrocount import fit; "
+            # A shell lets the processes that it runs in the background ignore SIGINT, and they their children.
+            code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            code += f"import sys; sys.path.insert(0, {root!r}); from pyrocount import fit; "
             code += f"fit._draw = lambda *arguments: None; {setup}sys.exit(fit.main(sys.argv[1:]))"
             process = processes.enter_context(
                 subprocess.Popen(
