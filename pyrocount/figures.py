@@ -69,6 +69,43 @@ def dictionary(atoms: Array, *, columns: int = 12) -> Figure:
     return _gallery(atoms / np.maximum(largest, np.finfo(atoms.dtype).tiny), columns, (-1.0, 1.0))
 
 
+def gradient_estimators(
+    names: Sequence[str],
+    bias: Sequence[float],
+    resolution: Sequence[float],
+    spread: Sequence[float],
+    milliseconds: Sequence[float],
+) -> Figure:
+    """Bias, spread and time of gradient estimators, a row an estimator, on logarithmic scales.
+
+    Args:
+        names: of the estimators.
+        bias: relative to the norm of the exact gradient; one below twice its resolution is drawn there, as a bound.
+        resolution: one standard error of the bias.
+        spread: standard deviation of one sample, relative to the same norm.
+        milliseconds: per sample.
+    """
+    figure = Figure(figsize=(7.0, 0.26 * len(names) + 0.7), layout="constrained")
+    rows = np.arange(len(names))[::-1]
+    bound = 2 * np.asarray(resolution)
+    seen = np.asarray(bias) > bound
+    left, middle, right = figure.subplots(1, 3, sharey=True)
+    left.plot(np.asarray(bias)[seen], rows[seen], "o", color=FIRST, markersize=4)
+    left.plot(bound[~seen], rows[~seen], "<", color=FIRST, fillstyle="none", markersize=5)
+    middle.plot(spread, rows, "o", color=FIRST, markersize=4)
+    right.plot(milliseconds, rows, "o", color=FIRST, markersize=4)
+    left.set_yticks(rows, names)
+    titles = ("relative bias", "relative standard deviation", "milliseconds a sample")
+    for axis, title in zip((left, middle, right), titles, strict=True):
+        axis.set_xscale("log")
+        axis.set_xlabel(title, fontsize=8)
+        axis.set_ylim(-0.5, len(names) - 0.5)
+        axis.tick_params(labelsize=7)
+        axis.grid(axis="y", color="0.9")
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """Objective, KL divergence, firing rate and what was annealed, over the epochs.
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import pyrocount
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -70,3 +72,18 @@ def test_import_is_light_and_changes_no_setting():
         "print(*[name for name in ('jax', 'numpyro', 'matplotlib', 'sklearn', 'tyro') if name in sys.modules])"
     )
     assert run(code, ROOT) == []
+
+
+def test_the_twin_needs_no_torch():
+    code = "import sys, pyrocount.numpyro; print(*[name for name in ('torch', 'pyro') if name in sys.modules])"
+    assert run(code, ROOT) == []
+
+
+def test_public_names_come_on_first_use():
+    code = (
+        "import sys, pyrocount; assert 'torch' not in sys.modules; "
+        "assert set(pyrocount.__all__) <= set(dir(pyrocount)); from pyrocount import *; print(SteinChen())"
+    )
+    assert run(code, ROOT) == ["SteinChen()"]
+    with pytest.raises(AttributeError, match="no attribute 'SteinChan'"):
+        pyrocount.SteinChan  # noqa: B018

@@ -67,6 +67,12 @@ class ArrivalTimes(Relaxation):
         super().check(rate)
         positive_temperatures(self.temperature)
 
+    def contribution(self, times: Tensor, temperature: Tensor | float) -> tuple[Tensor, Tensor]:
+        """What arrivals at these times add to a value and to its derivative with respect to the log rate."""
+        height, steepness = _INDICATORS[self.indicator]((1 - times) / temperature)
+        value = (times <= 1).to(times.dtype) if self.hard else height
+        return value, times * steepness / temperature
+
     def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
         # Beyond +-half_width * tau the indicator is 0 or 1 to within the resolution of the dtype.
         half_width = 1.0 if self.indicator == "cubic" else -math.log(torch.finfo(rate.dtype).eps)
@@ -85,10 +91,9 @@ class ArrivalTimes(Relaxation):
         if isinstance(tau, Tensor):
             tau, start, length = tau[owner], start[owner], length[owner]
         times = start + length * torch.rand(owner.shape, dtype=rate.dtype, device=rate.device)
-        height, steepness = _INDICATORS[self.indicator]((1 - times) / tau)
-
-        slope = torch.zeros_like(value).index_add_(0, owner, times * steepness / tau)
-        value.index_add_(0, owner, (times <= 1).to(rate.dtype) if self.hard else height)
+        more, steeper = self.contribution(times, tau)
+        value.index_add_(0, owner, more)
+        slope = torch.zeros_like(value).index_add_(0, owner, steeper)
         return value.view(rate.shape), slope.view(rate.shape)
 
     def moment_factors(self) -> tuple[Tensor | float, Tensor | float]:

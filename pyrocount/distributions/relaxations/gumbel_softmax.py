@@ -59,28 +59,36 @@ class GumbelSoftmax(Relaxation):
         """Shape of the temperature."""
         return self.temperature.shape if isinstance(self.temperature, Tensor) else torch.Size()
 
-    def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
+    def soft(self, rate: Tensor, gumbel: Tensor, temperature: Tensor | float) -> tuple[Tensor, Tensor]:
+        """The values, and their derivatives with respect to the log rate, that come of Gumbel noise.
+
+        Args:
+            rate: expected counts, shape (n,).
+            gumbel: noise for each count from 0 to ``max_count``, shape (n, max_count + 1); it is overwritten.
+            temperature: of the softmax, a number or of shape (n,).
+        """
         support = torch.arange(self.max_count + 1, dtype=rate.dtype, device=rate.device)
-        log_factorial = torch.lgamma(support + 1)
-        tiny = torch.finfo(rate.dtype).tiny
-        log_rate = rate.clamp(min=tiny).log().flatten()
+        log_rate = rate.clamp(min=torch.finfo(rate.dtype).tiny).log()
+        scores = gumbel.sub_(torch.lgamma(support + 1)).addcmul_(log_rate[:, None], support)
+        scores.div_(temperature[:, None] if isinstance(temperature, Tensor) else temperature)
+        weights = torch.softmax(scores, 1)
+        value = torch.mv(weights, support)
+        spread = torch.sub(support, value[:, None], out=scores).square_().mul_(weights).sum(1)
+        return value, spread / temperature
+
+    def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
+        flat, size = rate.flatten(), self.max_count + 1
         tau = self.temperature
         if isinstance(tau, Tensor):
-            tau = tau.to(rate).expand(rate.shape).flatten()[:, None]
-
-        value, slope = torch.empty_like(log_rate), torch.empty_like(log_rate)
-        rows = max(1, BLOCK.get(rate.device.type, BLOCK["cuda"]) // len(support))
-        for start in range(0, len(log_rate), rows):
+            tau = tau.to(rate).expand(rate.shape).flatten()
+        value, slope = torch.empty_like(flat), torch.empty_like(flat)
+        rows = max(1, BLOCK.get(rate.device.type, BLOCK["cuda"]) // size)
+        for start in range(0, len(flat), rows):
             block = slice(start, start + rows)
-            width = tau[block] if isinstance(tau, Tensor) else tau
-            # Minus the Gumbel noise is the logarithm of an exponential.
-            scores = torch.empty(len(log_rate[block]), len(support), dtype=rate.dtype, device=rate.device)
-            scores.exponential_().clamp_(min=tiny).log_().add_(log_factorial).neg_()
-            scores.addcmul_(log_rate[block, None], support).div_(width)
-            weights = torch.softmax(scores, 1)
-            value[block] = torch.mv(weights, support)
-            spread = torch.sub(support, value[block, None], out=scores).square_().mul_(weights).sum(1)
-            slope[block] = spread / (width.squeeze(1) if isinstance(width, Tensor) else width)
+            # Minus the logarithm of an exponential is Gumbel noise.
+            noise = torch.empty(len(flat[block]), size, dtype=rate.dtype, device=rate.device)
+            noise.exponential_().clamp_(min=torch.finfo(rate.dtype).tiny).log_().neg_()
+            value[block], slope[block] = self.soft(flat[block], noise, tau[block] if isinstance(tau, Tensor) else tau)
         return value.view(rate.shape), slope.view(rate.shape)
 
     def moment_factors(self) -> NoReturn:

@@ -1,0 +1,125 @@
+"""What the count distributions share: a Poisson count, drawn through a relaxation, of a fixed or a random rate."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from numpyro.distributions import Distribution, constraints
+from numpyro.util import is_prng_key
+
+from pyrocount.errors import InputError
+
+from .relaxations import Discrete, Relaxation, with_derivative
+
+
+class _DifferentiableCounts(type(constraints.nonnegative_integer)):  # type: ignore[misc]
+    """The nonnegative integers, for samples with a gradient; NumPyro would warn of discrete latents without one."""
+
+    is_discrete = False
+
+
+class CountDistribution(Distribution):
+    """Base of the relaxed distributions: everything but their parameters, moments and log_prob.
+
+    Attributes:
+        parameters: the parameters that were given, by name.
+        relaxation: how counts are sampled and differentiated.
+    """
+
+    pytree_data_fields: tuple[str, ...] = ("parameters", "relaxation")
+    parameters: dict[str, Array]
+    relaxation: Relaxation
+
+    def __init__(
+        self, parameters: Mapping[str, ArrayLike], relaxation: Relaxation, *, validate_args: bool | None = None
+    ) -> None:
+        for name, value in parameters.items():
+            if not isinstance(value, int | float) and not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+                problem = f"{name}: got an array of {jnp.result_type(value)}, expected a floating dtype"
+                raise TypeError(problem)
+        if not isinstance(relaxation, Relaxation):
+            raise TypeError(f"relaxation: got {relaxation!r}, expected a relaxation such as ArrivalTimes(0.1)")
+        dtype = jnp.result_type(*(float if isinstance(value, int) else value for value in parameters.values()))
+        # One array that is given to two distributions stays one: their divergence can tell what they share.
+        self.parameters = {
+            name: value if isinstance(value, Array) and value.dtype == dtype else jnp.asarray(value, dtype)
+            for name, value in parameters.items()
+        }
+        self.relaxation = relaxation
+        shape = jnp.broadcast_shapes(*(jnp.shape(value) for value in parameters.values()))
+        if not _broadcasts(relaxation.batch_shape, shape):
+            problem = f"an array of shape {relaxation.batch_shape}"
+            raise InputError("temperature", problem, f"a shape that broadcasts with {shape}")
+        super().__init__(shape, validate_args=validate_args)
+
+    def get_args(self) -> dict[str, Array]:
+        """The parameters that were given, by name."""
+        return self.parameters
+
+    @property
+    def counts(self) -> "CountDistribution":
+        """The same distribution with exact counts and no gradient through them; its moments are the counts'."""
+        new: Any = type(self)
+        counts: CountDistribution = new(**self.parameters, relaxation=Discrete(), validate_args=self._validate_args)
+        return counts
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether gradients flow through samples."""
+        return self.relaxation.has_rsample
+
+    @constraints.dependent_property(event_dim=0)
+    def support(self) -> constraints.Constraint:
+        """The nonnegative integers for hard relaxations, the nonnegative reals for soft ones."""
+        if not self.relaxation.is_discrete:
+            return constraints.nonnegative
+        return _DifferentiableCounts() if self.has_rsample else constraints.nonnegative_integer
+
+    @abstractmethod
+    def _draw_rate(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """The Poisson rates behind samples of this shape, differentiable."""
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws values of shape (\\*sample_shape, \\*batch_shape), with the gradient of the relaxation.
+
+        They are of the floating dtype of the parameters. Rates that are NaN or infinite give NaN.
+        """
+        if not is_prng_key(key):
+            raise InputError("key", repr(key), "a key such as jax.random.key(0)")
+        key_rate, key = jax.random.split(key)
+        rate = self._draw_rate(key_rate, (*sample_shape, *self.batch_shape))
+        if self._validate_args and not isinstance(rate, Tracer):
+            self.relaxation.check(rate)
+        value, slope = self.relaxation.draw(key, jax.lax.stop_gradient(rate))
+        if not self.has_rsample:
+            return value
+        # Where the rate underflows to 0 so does the slope, and the bound keeps their ratio from being NaN.
+        return with_derivative(value, rate, slope / jnp.maximum(rate, jnp.finfo(rate.dtype).tiny))
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(size in (1, wanted) for size, wanted in pairs)
+
+
+def exactly_one(**parameters: ArrayLike | None) -> dict[str, ArrayLike]:
+    """Returns the one parameter that is not None, under its name."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    if len(given) != 1:
+        raise InputError(" or ".join(parameters), " and ".join(given) or "neither", "exactly one of them")
+    return given
+
+
+def axes(d: Any, relaxation: Any = None, **parameters: int | None) -> Any:
+    """The in_axes of a distribution for ``jax.vmap``, see ``numpyro.distributions.batch_util.vmap_over``."""
+    new = object.__new__(type(d))
+    new.__dict__ = d.__dict__ | {
+        "parameters": {name: parameters.get(name) for name in d.parameters},
+        "relaxation": relaxation,
+    }
+    return new

@@ -1,0 +1,116 @@
+"""Log probability mass functions of counts, continued to real values by the gamma function.
+
+They are computed in the dtype of their arguments: JAX has no float64 unless ``jax_enable_x64`` is set, and then their
+precision is that of the torch backend. Counts from ``STIRLING_FROM`` on are treated as in C. Loader, Fast and Accurate
+Computation of Binomial Probabilities, 2000: a Stirling series, and the distance of the count from the mean as a
+deviance. Gradients are written out, so that no branch that is not taken can make them NaN.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.nn import log_sigmoid
+from jax.scipy.special import digamma, gammaln
+
+from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
+from .special import (
+    HALF_LOG_TWO_PI,
+    STIRLING_FROM,
+    log_probs,
+    log_rising_factorial,
+    stirling_error,
+    stirling_series,
+)
+
+
+@jax.jit
+def poisson_log_pmf(count: Array, rate: Array | None = None, log_rate: Array | None = None) -> Array:
+    """log Poisson(count; rate) with one of the two parameters, broadcast over the arguments."""
+    parameter, is_log = (rate, False) if log_rate is None else (log_rate, True)
+    count, parameter = _floats(count, parameter)
+    return _poisson(count, parameter, is_log)
+
+
+@jax.jit
+def negative_binomial_log_pmf(
+    count: Array, total_count: Array, probs: Array | None = None, logits: Array | None = None
+) -> Array:
+    """log NB(count; total_count, p) with one of the parameters of p, broadcast over the arguments."""
+    parameter, is_logits = (probs, False) if logits is None else (logits, True)
+    count, total_count, parameter = _floats(count, total_count, parameter)
+    return _negative_binomial(count, total_count, parameter, is_logits)
+
+
+def _floats(*arguments: Any) -> list[Array]:
+    """The arguments in one floating dtype and of one shape."""
+    dtype = jnp.result_type(*arguments)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        dtype = jnp.result_type(float)
+    return jnp.broadcast_arrays(*(jnp.asarray(argument, dtype) for argument in arguments))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _poisson(k: Array, parameter: Array, is_log: bool) -> Array:
+    rate, log_rate = (jnp.exp(parameter), parameter) if is_log else (parameter, jnp.log(parameter))
+    few = jnp.where(k > 0, k * log_rate, 0.0) - rate - gammaln(k + 1)
+    many = jnp.maximum(k, STIRLING_FROM)
+    log_k = jnp.log(many)
+    deviance = poisson_deviance(many, rate, log_ratio(many, rate, log_k, log_rate))
+    log_pmf = -deviance - HALF_LOG_TWO_PI - log_k / 2 - stirling_series(many)
+    log_pmf = jnp.where(k < STIRLING_FROM, few, log_pmf)
+    # An overflowing rate makes both NaN.
+    log_pmf = _finite(jnp.where(rate < jnp.inf, log_pmf, -rate))
+    return jnp.where((k == 0) | (log_rate > -jnp.inf), log_pmf, -jnp.inf)
+
+
+@_poisson.defjvp
+def _poisson_jvp(is_log: bool, primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (k, x), (dk, dx) = primals, tangents
+    log_rate = x if is_log else jnp.log(x)
+    slope = k - jnp.exp(x) if is_log else jnp.where(k > 0, k / x, 0.0) - 1
+    change = _finite(log_rate - digamma(k + 1)) * dk + _finite(slope) * dx
+    return _poisson(k, x, is_log), change
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _negative_binomial(k: Array, r: Array, parameter: Array, is_logits: bool) -> Array:
+    logits = parameter if is_logits else _logit(parameter)
+    odds = jnp.exp(parameter) if is_logits else parameter / (1 - parameter)
+    log_p, log_1mp = log_probs(logits)
+    few = jnp.where(k > 0, k * log_p, 0.0) + r * log_1mp
+    few = few + log_rising_factorial(r, jnp.minimum(k, STIRLING_FROM)) - gammaln(k + 1)
+    many = jnp.maximum(k, STIRLING_FROM)
+    log_k, log_r = jnp.log(many), jnp.log(r)
+    deviance = negative_binomial_deviance(many, r, logits, log_ratio(many, r * odds, log_k, log_r + logits))
+    errors = stirling_series(many + r) - stirling_series(many) - stirling_error(r)
+    log_pmf = -deviance - HALF_LOG_TWO_PI + (log_r - log_k - jnp.log(many + r)) / 2 + errors
+    log_pmf = _finite(jnp.where(k < STIRLING_FROM, few, log_pmf))
+    return jnp.where((k == 0) | (logits > -jnp.inf), log_pmf, -jnp.inf)
+
+
+@_negative_binomial.defjvp
+def _negative_binomial_jvp(
+    is_logits: bool, primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    (k, r, x), (dk, dr, dx) = primals, tangents
+    logits = x if is_logits else _logit(x)
+    rising = digamma(k + r)
+    for_count = rising - digamma(k + 1) + log_sigmoid(logits)
+    for_total_count = jnp.where(k > 0, rising - digamma(r), 0.0) + log_sigmoid(-logits)
+    for_logits = k * jax.nn.sigmoid(-x) - r * jax.nn.sigmoid(x)
+    slope = for_logits if is_logits else jnp.where(k > 0, k / x, 0.0) - r / (1 - x)
+    change = _finite(for_count) * dk + _finite(for_total_count) * dr + _finite(slope) * dx
+    return _negative_binomial(k, r, x, is_logits), change
+
+
+def _logit(probs: Array) -> Array:
+    return jnp.log(probs) - jnp.log1p(-probs)
+
+
+def _finite(x: Array) -> Array:
+    """Finite numbers within the range of their dtype; NaN stays."""
+    limits = jnp.finfo(x.dtype)
+    return jnp.clip(x, limits.min, limits.max)

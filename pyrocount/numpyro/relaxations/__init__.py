@@ -1,0 +1,16 @@
+"""How a Poisson count is sampled, and how a gradient flows from the sample to its rate."""
+
+from .arrival_times import ArrivalTimes
+from .base import Relaxation, with_derivative
+from .gumbel_softmax import GumbelSoftmax
+from .hard import Discrete, SteinChen, StraightThrough
+
+__all__ = [
+    "ArrivalTimes",
+    "Discrete",
+    "GumbelSoftmax",
+    "Relaxation",
+    "SteinChen",
+    "StraightThrough",
+    "with_derivative",
+]

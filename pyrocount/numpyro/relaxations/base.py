@@ -1,0 +1,111 @@
+"""What relaxations have in common."""
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from pyrocount.errors import InputError
+
+
+class Relaxation(ABC):
+    """A way to sample Poisson counts together with their derivative with respect to the log rate.
+
+    Relaxations are pytrees; a temperature is their leaf and may be traced.
+    """
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the values are integers."""
+        return True
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether a gradient flows through the values."""
+        return True
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Shape of what differs between counts; broadcasts with the batch shape of the distribution."""
+        return ()
+
+    @jax.jit
+    def draw(self, key: Array, rate: Array) -> tuple[Array, Array]:
+        """Samples a value per rate.
+
+        Args:
+            key: a random key.
+            rate: expected counts per observation window, any shape.
+
+        Returns:
+            The values and their derivatives with respect to the log rate, both of the shape of ``rate``. Both are NaN
+            where the rate is NaN or infinite. Neither carries a gradient.
+        """
+        rate = jax.lax.stop_gradient(rate)
+        finite = jnp.isfinite(rate)
+        value, slope = self._draw(key, jnp.where(finite, rate, 0.0))
+        return jnp.where(finite, value, jnp.nan), jnp.where(finite, slope, jnp.nan)
+
+    @abstractmethod
+    def _draw(self, key: Array, rate: Array) -> tuple[Array, Array]:
+        """``draw`` for finite rates."""
+
+    def moment_factors(self) -> tuple[ArrayLike, ArrayLike]:
+        """Returns the mean and the variance of a value per unit of rate; an exact count has (1, 1).
+
+        Raises:
+            NotImplementedError: where there is no closed form.
+        """
+        return 1.0, 1.0
+
+    def check(self, rate: Array) -> None:
+        """Looks at the values of the rates, as validation does before a draw that is not traced.
+
+        Raises:
+            InputError: if a rate is NaN or infinite.
+
+        Warns:
+            UserWarning: if counts will not be exact integers in the dtype.
+        """
+        if not jnp.isfinite(rate).all():
+            raise InputError("rate", f"{int((~jnp.isfinite(rate)).sum())} that are NaN or infinite", "finite rates")
+        exact = 2 / float(jnp.finfo(rate.dtype).eps)
+        if self.is_discrete and (rate > exact).any():
+            warnings.warn(
+                f"rate: got up to {rate.max().item():.3g}; in {rate.dtype} counts above {exact:.0f} are rounded",
+                stacklevel=3,
+            )
+
+
+def positive_temperature(temperature: Any) -> None:
+    """Checks a temperature, unless it is traced or a placeholder in a pytree.
+
+    Raises:
+        InputError: if it is not positive and finite.
+    """
+    if isinstance(temperature, Tracer) or not hasattr(temperature, "__gt__"):
+        return
+    if isinstance(temperature, int | float):
+        if not 0 < temperature < math.inf:
+            hint = "; exact counts are Discrete()" if temperature == 0 else ""
+            raise InputError("temperature", temperature, f"a positive number{hint}")
+    elif not ((temperature > 0) & jnp.isfinite(temperature)).all():
+        raise InputError("temperature", temperature.tolist(), "positive numbers; exact counts are Discrete()")
+
+
+@jax.custom_jvp
+def with_derivative(value: Array, parameter: Array, derivative: Array) -> Array:
+    """Returns ``value`` with the given derivative with respect to ``parameter``; all three have one shape."""
+    return value
+
+
+@with_derivative.defjvp
+def _jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    value, _, derivative = primals
+    return value, derivative * tangents[1]

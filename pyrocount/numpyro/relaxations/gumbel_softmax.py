@@ -1,0 +1,110 @@
+"""Soft counts by the Gumbel-softmax trick on a capped support."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax, random
+from jax.scipy.special import gammainc, gammaln
+from jax.typing import ArrayLike
+
+from pyrocount.errors import InputError
+
+from .base import Relaxation, positive_temperature
+
+# Under validation a larger probability above the cap brings a warning.
+TAIL = 1e-3
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["temperature"], meta_fields=["max_count"])
+@dataclass(frozen=True)
+class GumbelSoftmax(Relaxation):
+    r"""Soft counts, averages of 0, ..., ``max_count`` under a relaxed one-hot sample of the Poisson distribution.
+
+    :math:`z = \sum_k k w_k` with :math:`w = \mathrm{softmax}[(k \log\lambda - \log k! + g_k)/\tau]`, g Gumbel noise.
+    The gradient is pathwise: :math:`dz / d\log\lambda = \mathrm{Var}_w(k) / \tau`. Counts are worked through one after
+    the other, so that the memory does not depend on ``max_count``. The cap makes the counts of rates near it too small;
+    under validation, a probability above the cap of more than 0.001 brings a warning. ``mean`` and ``variance`` have no
+    closed form.
+
+    Reference:
+        Zhang et al., Negative Binomial Variational Autoencoders, arXiv 2508.05423, section 4.
+
+    Args:
+        temperature: of the softmax, positive; an array broadcasts with the rates and gets no gradient. It may be
+            traced, and is not checked then.
+        max_count: the largest count, at least 1.
+
+    Raises:
+        InputError: if the temperature is not positive and finite, or ``max_count`` is less than 1.
+
+    >>> GumbelSoftmax(0.5, max_count=20).is_discrete
+    False
+    """
+
+    temperature: ArrayLike
+    max_count: int
+
+    def __post_init__(self) -> None:
+        positive_temperature(self.temperature)
+        if self.max_count != int(self.max_count) or self.max_count < 1:
+            raise InputError("max_count", self.max_count, "a positive whole number")
+
+    @property
+    def is_discrete(self) -> bool:
+        """Always False."""
+        return False
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Shape of the temperature."""
+        return jnp.shape(self.temperature)
+
+    def soft(self, rate: Array, gumbel: Callable[[Array], Array]) -> tuple[Array, Array]:
+        """The values, and their derivatives with respect to the log rate, that come of Gumbel noise.
+
+        Args:
+            rate: expected counts, any shape.
+            gumbel: gives the noise of a count, of the shape of ``rate``.
+        """
+        log_rate = jnp.log(jnp.maximum(rate, jnp.finfo(rate.dtype).tiny))
+        tau = lax.stop_gradient(jnp.asarray(self.temperature, rate.dtype))
+
+        # Weighted mean and sum of squares as they change with each further count, scaled by the largest weight.
+        def add(number: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+            highest, total, mean, squares = state
+            k = jnp.asarray(number, rate.dtype)
+            score = (k * log_rate - gammaln(k + 1) + gumbel(number)) / tau
+            top = jnp.maximum(highest, score)
+            shrink, weight = jnp.exp(highest - top), jnp.exp(score - top)
+            total = total * shrink + weight
+            distance = k - mean
+            mean = mean + distance * weight / total
+            return top, total, mean, squares * shrink + weight * distance * (k - mean)
+
+        zero = jnp.zeros_like(rate)
+        first = (jnp.full_like(rate, -jnp.inf), zero, zero, zero)
+        _, total, mean, squares = lax.fori_loop(0, self.max_count + 1, add, first)
+        return mean, squares / total / tau
+
+    def _draw(self, key: Array, rate: Array) -> tuple[Array, Array]:
+        return self.soft(rate, lambda k: random.gumbel(random.fold_in(key, k), rate.shape, rate.dtype))
+
+    def moment_factors(self) -> NoReturn:
+        """There is no closed form."""
+        raise NotImplementedError("Gumbel-softmax counts have no closed mean and variance; see .counts")
+
+    def check(self, rate: Array) -> None:
+        """Warns of rates whose counts the cap cuts off; see ``Relaxation.check``."""
+        super().check(rate)
+        above = gammainc(self.max_count + 1.0, rate)
+        if (above > TAIL).any():
+            warnings.warn(
+                f"max_count: got {self.max_count}, above which the counts of rate {rate.max().item():.3g} are with "
+                f"probability {above.max().item():.2g}, expected at most {TAIL}",
+                stacklevel=3,
+            )

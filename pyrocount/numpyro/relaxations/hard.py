@@ -1,0 +1,65 @@
+"""Relaxations whose values are exact counts and that have no temperature."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..poisson_sampler import poisson
+from .base import Relaxation
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Discrete(Relaxation):
+    """Exact integer counts without a gradient: ``has_rsample`` is False and NumPyro stops gradients at the samples.
+
+    >>> Discrete().has_rsample
+    False
+    """
+
+    @property
+    def has_rsample(self) -> bool:
+        """Always False."""
+        return False
+
+    def _draw(self, key: Array, rate: Array) -> tuple[Array, Array]:
+        return poisson(key, rate), jnp.zeros_like(rate)
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class SteinChen(Relaxation):
+    r"""Exact integer counts with a second-order straight-through gradient, free of a temperature.
+
+    The exact gradient is :math:`\frac{d}{d\lambda} E f(N) = E[f(N+1) - f(N)]`. The trapezoid rule for the difference
+    and the Stein-Chen identity :math:`E[f'(N+1)] = E[f'(N) N / \lambda]` turn it into
+    :math:`E[f'(N) (1 + N/\lambda) / 2]`, that is :math:`dN / d\log\lambda = (\lambda + N) / 2`: unbiased for every
+    quadratic f, hence for a linear decoder with a Gaussian likelihood.
+
+    >>> SteinChen().is_discrete
+    True
+    """
+
+    def _draw(self, key: Array, rate: Array) -> tuple[Array, Array]:
+        count = poisson(key, rate)
+        return count, (rate + count) / 2
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class StraightThrough(Relaxation):
+    r"""Exact integer counts whose gradient is that of their mean, :math:`dN / d\lambda = 1`.
+
+    The baseline of the papers. Unbiased for linear functions only: for a quadratic it misses the variance's share.
+
+    References:
+        Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, section 4 (ST).
+
+    >>> StraightThrough().is_discrete
+    True
+    """
+
+    def _draw(self, key: Array, rate: Array) -> tuple[Array, Array]:
+        return poisson(key, rate), rate

@@ -1,0 +1,50 @@
+"""Speed of the Poisson sampler in JAX as ratios to ``jax.random.poisson``.
+
+    python tests/benchmarks/poisson_sampler.py
+
+Each row is the median time of 200 x 512 compiled draws, the two taking turns.
+"""
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from pyrocount.numpyro import poisson
+
+SHAPE = (200, 512)
+
+
+def median_times(samplers, rate, repeats=15):
+    """Milliseconds of each sampler."""
+    taken = [[] for _ in samplers]
+    for repeat, key in enumerate(jax.random.split(jax.random.key(0), repeats + 1)):
+        for sampler, times in zip(samplers, taken, strict=True):
+            started = time.perf_counter()
+            sampler(key, rate).block_until_ready()
+            if repeat:
+                times.append(1000 * (time.perf_counter() - started))
+    return [statistics.median(times) for times in taken]
+
+
+if __name__ == "__main__":
+    uniform = jax.random.uniform(jax.random.key(1), SHAPE)
+    rates = {
+        "uniform below 3": (3 * uniform, "4x, hoped 10x"),
+        "exp(N(0, 1)), at most 3": (jnp.minimum(jnp.exp(jax.random.normal(jax.random.key(2), SHAPE)), 3), "4x"),
+        "uniform below 12": (12 * uniform, "3x"),
+        "uniform below 100": (100 * uniform, "3x"),
+        "all 100": (jnp.full(SHAPE, 100.0), "3x"),
+        "a hundredth of them 1000, others 1": (jnp.where(uniform < 0.01, 1000.0, 1.0), ""),
+        "all 1000": (jnp.full(SHAPE, 1000.0), ""),
+    }
+    print(f"jax {jax.__version__}, {jax.devices()[0].platform}")
+    print(f"{'rates':<36}{'ours':>10}{'jax':>10}{'speed':>8}  aim")
+    for name, (rate, aim) in rates.items():
+        ours, reference = median_times([jax.jit(poisson), jax.jit(jax.random.poisson)], rate)
+        print(f"{name:<36}{ours:>7.2f} ms{reference:>7.2f} ms{reference / ours:>7.1f}x  {aim}")
