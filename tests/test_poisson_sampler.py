@@ -9,7 +9,7 @@ from pyrocount.numpyro import poisson
 draw = jax.jit(poisson)
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.3, 3.0, 30.0, 79.0, 81.0, 159.0, 161.0, 300.0, 1e5])
+@pytest.mark.parametrize("rate", [0.01, 0.3, 3.0, 30.0, 100.0, 149.0, 151.0, 300.0, 1e5])
 def test_goodness_of_fit(rate):
     n = 400_000
     counts = np.asarray(draw(jax.random.key(3), jnp.full(n, rate)))
@@ -27,7 +27,7 @@ def test_goodness_of_fit(rate):
 
 def test_small_probabilities():
     n = 5_000_000
-    for rate, count in [(0.01, 2), (3.0, 14), (50.0, 95)]:
+    for rate, count in [(0.01, 2), (3.0, 14), (50.0, 95), (149.0, 214)]:
         expected = n * stats.poisson.sf(count - 1, rate)
         assert abs(int((draw(jax.random.key(0), jnp.full(n, rate)) >= count).sum()) - expected) < 5 * expected**0.5
 

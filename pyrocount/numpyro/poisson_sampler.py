@@ -1,9 +1,11 @@
 """Poisson counts, several times faster on a CPU than ``jax.random.poisson``.
 
-Rates up to ``INVERTED`` invert the survival function, a few terms at a time for all counts together; up to twice that
-they are the sum of two such counts. Larger ones are drawn by W. Hoermann, The Transformed Rejection Method for
-Generating Poisson Random Variables, 1993 (PTRS), those that are still wanted being gathered in every round.
+Rates up to ``INVERTED`` invert the survival function, a few terms at a time for all counts together. Larger ones are
+drawn by W. Hoermann, The Transformed Rejection Method for Generating Poisson Random Variables, 1993 (PTRS), those that
+are still wanted being gathered in every round.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +14,9 @@ from jax import Array, lax, random
 from .deviance import log_ratio, poisson_deviance
 from .special import HALF_LOG_TWO_PI, STIRLING_FROM, stirling_series
 
-# The probability of no count must not underflow in float32.
-INVERTED = 80.0
+# Probabilities are scaled by exp(LOG_SCALE), so that that of no count does not underflow in float32.
+INVERTED = 150.0
+LOG_SCALE = 69.0
 # Terms of the survival function a round.
 TERMS = 16
 
@@ -34,23 +37,17 @@ def poisson(key: Array, rate: Array) -> Array:
     """
     rate = lax.stop_gradient(rate)
     valid = (rate >= 0) & (rate < jnp.inf)
-    halved = valid & (rate > INVERTED) & (rate <= 2 * INVERTED)
-    large = valid & (rate > 2 * INVERTED)
-    key, key_large = random.split(key)
-    part = jnp.where(halved, rate / 2, jnp.where(valid & ~large, rate, 0.0))
-
-    def add_part(number: Array, count: Array) -> Array:
-        return count + _invert(random.fold_in(key, number), jnp.where(halved | (number == 0), part, 0.0))
-
-    count = lax.fori_loop(0, 1 + halved.any().astype(int), add_part, jnp.zeros_like(rate))
-    count = _reject(key_large, rate, large, count)
-    return jnp.where(valid, count, jnp.nan)
+    large = valid & (rate > INVERTED)
+    key_small, key_large = random.split(key)
+    count = _invert(key_small, jnp.where(valid & ~large, rate, 0.0))
+    return jnp.where(valid, _reject(key_large, rate, large, count), jnp.nan)
 
 
 def _invert(key: Array, rate: Array) -> Array:
     # Small numbers, which are resolved best, stand for large counts.
     bits = 8 * rate.dtype.itemsize
-    u = (random.bits(key, rate.shape, f"uint{bits}").astype(rate.dtype) + 0.5) * 2.0**-bits
+    scale = math.exp(LOG_SCALE)
+    u = (random.bits(key, rate.shape, f"uint{bits}").astype(rate.dtype) + 0.5) * (scale * 2.0**-bits)
 
     def add_terms(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         k, count, survival, mass = state
@@ -59,15 +56,17 @@ def _invert(key: Array, rate: Array) -> Array:
             survival = survival - mass
             k = k + 1
             mass = mass * (rate * (1 / k))
-        # The rounding errors of the differences must not make a tail of their own.
-        return k, count, jnp.minimum(survival, jnp.where(k > 2 * rate, 2 * mass, 1.0)), mass
+        # A geometric series bounds the tail, lest the rounding errors of the differences make one of their own.
+        bound = mass * ((k + 1) / jnp.maximum(k + 1 - rate, 1.0))
+        return k, count, jnp.where(k > rate, jnp.minimum(survival, bound), survival), mass
 
-    first = (jnp.ones((), rate.dtype), jnp.zeros_like(rate), -jnp.expm1(-rate), rate * jnp.exp(-rate))
+    mass = rate * jnp.exp(LOG_SCALE - rate)
+    first = (jnp.ones((), rate.dtype), jnp.zeros_like(rate), -jnp.expm1(-rate) * scale, mass)
     return lax.while_loop(lambda state: (u < state[2]).any(), add_terms, first)[1]
 
 
 def _reject(key: Array, rate: Array, wanted: Array, count: Array) -> Array:
-    """Replaces the counts that are wanted, of rates above ``2 * INVERTED``."""
+    """Replaces the counts that are wanted, of rates above ``INVERTED``."""
     shape, size = rate.shape, rate.size
     rate = rate.ravel()
     slots = min(size, max(256, size // 4))

@@ -85,9 +85,9 @@ class GumbelSoftmax(Relaxation):
         rows = max(1, BLOCK.get(rate.device.type, BLOCK["cuda"]) // size)
         for start in range(0, len(flat), rows):
             block = slice(start, start + rows)
-            # Minus the logarithm of an exponential is Gumbel noise.
-            noise = torch.empty(len(flat[block]), size, dtype=rate.dtype, device=rate.device)
-            noise.exponential_().clamp_(min=torch.finfo(rate.dtype).tiny).log_().neg_()
+            # Half a step from the grid of the uniform numbers: the largest noise stands for the rest of the tail.
+            noise = torch.empty(len(flat[block]), size, dtype=rate.dtype, device=rate.device).uniform_()
+            noise.add_(torch.finfo(rate.dtype).eps / 4).neg_().log1p_().neg_().log_().neg_()
             value[block], slope[block] = self.soft(flat[block], noise, tau[block] if isinstance(tau, Tensor) else tau)
         return value.view(rate.shape), slope.view(rate.shape)
 
