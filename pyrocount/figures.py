@@ -81,7 +81,7 @@ def gradient_estimators(
     Args:
         names: of the estimators.
         bias: relative to the norm of the exact gradient; one below twice its resolution is drawn there, as a bound.
-        resolution: one standard error of the bias.
+        resolution: the bias that chance alone would show.
         spread: standard deviation of one sample, relative to the same norm.
         milliseconds: per sample.
     """

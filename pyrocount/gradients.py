@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
@@ -40,8 +42,10 @@ class Estimate:
 
     Attributes:
         estimator: its name.
-        bias: distance of its mean from the exact gradient, with the share of sampling noise taken out.
-        resolution: the bias that this number of samples would show of an unbiased estimator, one standard error.
+        bias: distance of its mean from the exact gradient: the root of the squared distance less the expected share of
+            sampling noise in it, 0 where that is negative.
+        resolution: how much bias an unbiased estimator shows by chance: the root of the standard deviation of that
+            difference. A bias of less than about twice as much means nothing.
         spread: standard deviation of one sample.
         milliseconds: to draw, evaluate and differentiate one sample, among many drawn together.
     """
@@ -128,7 +132,7 @@ def gradient_report(
         given: the distribution of the counts, ours, of shape (\*batch, K), independent or not; or a batch of data for
             the VAE, shape (N, \*shape).
         estimators: what to compare, by name; by default one of each kind.
-        samples: of each estimator, at least 20.
+        samples: of each estimator, at least 20, drawn in ten equal parts.
         exact_samples: of the finite differences, which are evaluated for one count after the other.
 
     Raises:
@@ -145,18 +149,21 @@ def gradient_report(
     True
     """
     for name, value, least in (("samples", samples, 2 * CHUNKS), ("exact_samples", exact_samples, 2)):
-        if value < least:
-            raise InputError(name, value, f"a whole number of at least {least}")
+        if not isinstance(value, int) or value < least:
+            raise InputError(name, repr(value), f"a whole number of at least {least}")
     function, counts = _program(model, given)
     mean = counts.counts.mean.detach()
     exact, exact_error = _exact(model, given, function, counts, exact_samples)
     norm = exact.norm().item()
     if not 0 < norm < math.inf:
         raise InputError("model", f"an exact gradient of norm {norm}", "one that is finite and not 0")
+    if exact_error.norm().item() > norm / 2:
+        problem = f"{exact_samples}, which leave the exact gradient with an error of {exact_error.norm() / norm:.0%}"
+        raise InputError("exact_samples", problem, "more")
 
     estimates = []
-    for name, relaxation in (estimators or default_estimators(mean)).items():
-        first, second, seconds = torch.zeros_like(mean), torch.zeros_like(mean), []
+    for name, relaxation in (default_estimators(counts) if estimators is None else estimators).items():
+        first, second, seconds = torch.zeros_like(exact), torch.zeros_like(exact), []
         number = samples // CHUNKS
         for _ in range(CHUNKS):
             _wait(mean)
@@ -167,19 +174,25 @@ def gradient_report(
             first += (gradients - exact).sum(0)
             second += (gradients - exact).square().sum(0)
         number *= CHUNKS
-        variance = (second - first**2 / number) / (number - 1)
-        noise = (variance / number + exact_error**2).sum().item()
-        bias = math.sqrt(max(0.0, (first / number).square().sum().item() - noise))
+        variance = ((second - first**2 / number) / (number - 1)).clamp(min=0)
+        noise = variance / number + exact_error**2
+        bias = math.sqrt(max(0.0, ((first / number).square() - noise).sum().item()))
+        resolution = math.sqrt(math.sqrt(2) * noise.norm().item())
         spread = math.sqrt(variance.sum().item())
-        found = (bias / norm, math.sqrt(noise) / norm, spread / norm, 1000 * statistics.median(seconds))
+        found = (bias / norm, resolution / norm, spread / norm, 1000 * statistics.median(seconds))
         estimates.append(Estimate(name, *found))
     return GradientReport(tuple(estimates), exact, exact_error)
 
 
-def default_estimators(mean: Tensor) -> dict[str, Relaxation]:
-    """One of each kind, for counts of this mean; the support of the Gumbel-softmax covers them."""
-    largest = mean.max().item()
-    max_count = math.ceil(largest + 10 * math.sqrt(largest) + 10)
+def default_estimators(counts: Counts) -> dict[str, Relaxation]:
+    """One of each kind; the support of the Gumbel-softmax covers all but a millionth of the counts."""
+    mean = counts.counts.mean.detach().double().cpu().numpy()
+    if isinstance(counts, RelaxedPoisson):
+        law = stats.poisson(mean)
+    else:
+        total_count = counts.total_count.detach().double().cpu().numpy()
+        law = stats.nbinom(total_count, total_count / (total_count + mean))
+    max_count = max(1, int(np.max(law.isf(1e-6))))
     return {
         "arrival times, cubic, 0.1": ArrivalTimes(0.1),
         "arrival times, sigmoid, 0.1": ArrivalTimes(0.1, "sigmoid"),
@@ -230,15 +243,17 @@ def _values(function: Function, z: Tensor) -> Tensor:
 def _gradients(function: Function, counts: Counts, relaxation: Relaxation, samples: int) -> Tensor:
     """A gradient for each sample, shape (samples, \\*batch, K)."""
     log_mean = counts.counts.mean.detach().log().expand(samples, *counts.batch_shape).contiguous().requires_grad_()
-    q = _made(counts, log_mean, relaxation)
-    if relaxation.has_rsample:
-        objective = _values(function, q.rsample())
-    else:
-        z = q.sample()
-        with torch.no_grad():
-            values = _values(function, z)
+    with torch.enable_grad():
+        q = _made(counts, log_mean, relaxation)
+        if relaxation.has_rsample:
+            objective = _values(function, q.rsample())
+        else:
+            z = q.sample()
+            values = _values(function, z.clone()).detach()
             others = (values.sum(0) - values) / (samples - 1)
-        objective = (values - others) * q.log_prob(z).sum(-1)
+            objective = (values - others) * q.log_prob(z).sum(-1)
+    if not objective.requires_grad:
+        raise InputError("model", "values without a gradient", "a differentiable function of the counts")
     (gradients,) = torch.autograd.grad(objective.sum(), log_mean)
     return gradients
 
@@ -246,10 +261,10 @@ def _gradients(function: Function, counts: Counts, relaxation: Relaxation, sampl
 def _exact(model: Any, given: Any, function: Function, counts: Counts, samples: int) -> tuple[Tensor, Tensor]:
     """The exact gradient and its standard error."""
     if isinstance(model, VAE) and _is_linear(model.decoder):
-        gradient = _linear_gradient(model, given, counts)
+        gradient = _linear_gradient(model, given, counts).double()
         return gradient, torch.zeros_like(gradient)
     mean = counts.counts.mean.detach()
-    first, second, done = torch.zeros_like(mean), torch.zeros_like(mean), 0
+    first, second, done = torch.zeros_like(mean.double()), torch.zeros_like(mean.double()), 0
     with torch.no_grad():
         while done < samples:
             number = min(samples - done, max(2, 2**22 // mean.numel()))
@@ -258,15 +273,15 @@ def _exact(model: Any, given: Any, function: Function, counts: Counts, samples: 
                 weight = mean.expand_as(z)
             else:
                 weight = mean * (z + counts.total_count) / (mean + counts.total_count)
-            values = _values(function, z)
+            values = _values(function, z.clone())
             for k in range(z.shape[-1]):
                 z[..., k] += 1
-                step = weight[..., k] * (_values(function, z) - values)
+                step = (weight[..., k] * (_values(function, z.clone()) - values)).double()
                 z[..., k] -= 1
                 first[..., k] += step.sum(0)
                 second[..., k] += step.square().sum(0)
             done += number
-    variance = (second - first**2 / samples) / (samples - 1)
+    variance = ((second - first**2 / samples) / (samples - 1)).clamp(min=0)
     return first / samples, (variance / samples).sqrt()
 
 
@@ -278,11 +293,10 @@ def _is_linear(decoder: nn.Module) -> bool:
 def _linear_gradient(vae: VAE, x: Tensor, counts: Counts) -> Tensor:
     """Of E|x - Phi z|^2 / (2 scale^2) = (|x - Phi E z|^2 + Var z . diag(Phi^T Phi)) / (2 scale^2)."""
     log_mean = counts.counts.mean.detach().log().requires_grad_()
-    q = _made(counts, log_mean, Discrete())
-    with torch.no_grad():
-        origin = vae.decode(torch.zeros_like(log_mean[:1]))
-        columns = vae.decode(torch.eye(log_mean.shape[-1]).to(log_mean)) - origin
-    squares = (x - vae.decode(q.mean)).square().sum() + (q.variance @ columns.flatten(1).square().sum(1)).sum()
+    with torch.enable_grad():
+        q = _made(counts, log_mean, Discrete())
+        columns = vae.decode(torch.eye(log_mean.shape[-1]).to(log_mean)) - vae.decode(torch.zeros_like(log_mean[:1]))
+        squares = (x - vae.decode(q.mean)).square().sum() + (q.variance @ columns.flatten(1).square().sum(1)).sum()
     (gradient,) = torch.autograd.grad(squares / (2 * vae.likelihood.scale**2), log_mean)
     return gradient
 

@@ -11,6 +11,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 import torch
+from numpyro.contrib.control_flow import scan
 from numpyro.distributions.batch_util import vmap_over
 from numpyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch.distributions import kl_divergence
@@ -277,6 +278,37 @@ def test_a_temperature_may_be_traced_or_differ_between_counts():
     assert not jax.grad(lambda temperature: draw(temperature).sum())(0.3)
 
 
+def test_a_distribution_is_a_pytree_of_anything():
+    d = ours(PARAMETERS[2])
+    slopes = jax.grad(lambda d: d.log_prob(2.0).sum())(d)
+    assert slopes.relaxation.temperature == 0
+    assert (slopes.parameters["logits"] != 0).all()
+    assert not jax.tree.map(jnp.zeros_like, d).parameters["total_count"].any()
+    assert jax.eval_shape(lambda d: d, d).parameters["logits"].shape == (3,)
+
+
+@pytest.mark.parametrize("steps", [3, 5])
+@pytest.mark.parametrize("temperature", [0.1, np.array([0.1, 0.2, 0.3], np.float32)])
+def test_numpyros_scan(steps, temperature):
+    logits = jnp.array([0.0, 1.0, 2.0])
+
+    def step(carry, offset):
+        q = twin.RelaxedNegativeBinomial(2.0, logits=logits + offset, relaxation=twin.ArrivalTimes(temperature))
+        return carry, numpyro.sample("z", q.to_event(1))
+
+    def model():
+        return scan(step, None, jnp.arange(float(steps)))[1]
+
+    site = numpyro.handlers.trace(numpyro.handlers.seed(model, 0)).get_trace()["z"]
+    assert site["value"].shape == (steps, 3)
+    wanted = [
+        twin.RelaxedNegativeBinomial(2.0, logits=logits + n).to_event(1).log_prob(site["value"][n])
+        for n in range(steps)
+    ]
+    np.testing.assert_allclose(site["fn"].log_prob(site["value"]), wanted, rtol=1e-5)
+    assert site["fn"].base_dist.mean.shape == (steps, 3)
+
+
 def test_expanded_masked_and_independent_keep_the_divergence():
     q, p = ours(PARAMETERS[2]), ours(PARAMETERS[4])
     kl = dist.kl_divergence(q, p)
@@ -344,7 +376,13 @@ def test_the_mean_field_elbo_takes_the_divergence():
         (lambda: twin.ArrivalTimes(0.0), "temperature: got 0.0, expected a positive number; exact counts are Discrete"),
         (lambda: twin.ArrivalTimes(jnp.array([1.0, -1.0])), "temperature: got \\[1.0, -1.0\\], expected positive"),
         (lambda: twin.ArrivalTimes(0.1, "square"), "indicator: got 'square', expected one of cubic, sigmoid"),
+        (lambda: twin.ArrivalTimes("0.1"), "temperature: got '0.1', expected a positive number or an array"),
         (lambda: twin.GumbelSoftmax(0.1, 0), "max_count: got 0"),
+        (lambda: twin.GumbelSoftmax(0.1, 5.0), "max_count: got 5.0"),
+        (
+            lambda: twin.poisson(jax.random.key(0), jnp.array([3, 4])),
+            "rate: got an array of int32, expected a floating",
+        ),
         (lambda: twin.RelaxedPoisson(), "rate or log_rate: got neither"),
         (lambda: twin.RelaxedPoisson(1.0, 1.0), "rate or log_rate: got rate and log_rate"),
         (lambda: twin.RelaxedNegativeBinomial(1.0), "probs or logits: got neither"),
@@ -382,6 +420,12 @@ def test_bad_parameters_and_values():
             twin.RelaxedPoisson(9.0, relaxation=twin.GumbelSoftmax(0.1, 5)).sample(jax.random.key(0))
     with pytest.raises(NotImplementedError, match="no closed mean"):
         _ = twin.RelaxedPoisson(1.0, relaxation=twin.GumbelSoftmax(0.1, 5)).mean
+
+
+def test_arrivals_beyond_all_counting_are_nan_not_wrong():
+    value, slope = twin.ArrivalTimes(0.1).draw(jax.random.key(0), jnp.full(2, 6e9))
+    assert jnp.isnan(value).all()
+    assert jnp.isnan(slope).all()
 
 
 def test_no_rates_give_no_counts():

@@ -58,3 +58,9 @@ def test_under_vmap_and_in_float64():
         assert abs(counts.mean() - 3) < 5 * np.sqrt(3 / 100_000)
     finally:
         jax.config.update("jax_enable_x64", False)
+
+
+def test_half_precision():
+    counts = poisson(jax.random.key(0), jnp.full(4000, 20.0, jnp.float16))
+    assert counts.dtype == jnp.float16
+    assert abs(counts.astype(float).mean() - 20) < 5 * np.sqrt(20 / 4000)

@@ -1,5 +1,6 @@
 """What the count distributions share: a Poisson count, drawn through a relaxation, of a fixed or a random rate."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, constraints
+from numpyro.distributions.batch_util import promote_batch_shape
 from numpyro.util import is_prng_key
 
 from pyrocount.errors import InputError
@@ -113,6 +115,25 @@ def exactly_one(**parameters: ArrayLike | None) -> dict[str, ArrayLike]:
     if len(given) != 1:
         raise InputError(" or ".join(parameters), " and ".join(given) or "neither", "exactly one of them")
     return given
+
+
+@promote_batch_shape.register
+def _promote(d: CountDistribution) -> CountDistribution:
+    """A distribution whose leaves ``vmap`` or NumPyro's ``scan`` have stacked: lines up those of fewer dimensions."""
+    rank = len(d.batch_shape)
+    added = max(jnp.ndim(value) for value in d.parameters.values()) - rank
+
+    def line_up(leaf: ArrayLike) -> ArrayLike:
+        shape = jnp.shape(leaf)
+        if len(shape) < added:
+            return leaf
+        return jnp.reshape(leaf, (*shape[:added], *[1] * (rank + added - len(shape)), *shape[added:]))
+
+    new = copy.copy(d)
+    if added > 0:
+        new.parameters, new.relaxation = jax.tree.map(line_up, (d.parameters, d.relaxation))
+        new._batch_shape = jnp.broadcast_shapes(*(value.shape for value in new.parameters.values()))
+    return new
 
 
 def axes(d: Any, relaxation: Any = None, **parameters: int | None) -> Any:

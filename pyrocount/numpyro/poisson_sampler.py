@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
 
+from pyrocount.errors import InputError
+
 from .deviance import log_ratio, poisson_deviance
 from .special import HALF_LOG_TWO_PI, STIRLING_FROM, stirling_series
 
@@ -32,15 +34,22 @@ def poisson(key: Array, rate: Array) -> Array:
     Returns:
         Counts of the shape and dtype of ``rate``, without a gradient; NaN where a rate is NaN, negative or infinite.
 
+    Raises:
+        InputError: if the rates are not of a floating dtype.
+
     >>> poisson(jax.random.key(0), jnp.array([0.0, jnp.nan]))
     Array([ 0., nan], dtype=float32)
     """
-    rate = lax.stop_gradient(rate)
+    dtype = jnp.result_type(rate)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError("rate", f"an array of {dtype}", "a floating dtype")
+    # Half precision cannot hold the probabilities.
+    rate = lax.stop_gradient(jnp.asarray(rate, jnp.promote_types(dtype, jnp.float32)))
     valid = (rate >= 0) & (rate < jnp.inf)
     large = valid & (rate > INVERTED)
     key_small, key_large = random.split(key)
     count = _invert(key_small, jnp.where(valid & ~large, rate, 0.0))
-    return jnp.where(valid, _reject(key_large, rate, large, count), jnp.nan)
+    return jnp.where(valid, _reject(key_large, rate, large, count), jnp.nan).astype(dtype)
 
 
 def _invert(key: Array, rate: Array) -> Array:

@@ -46,8 +46,8 @@ class GumbelSoftmax(Relaxation):
 
     def __post_init__(self) -> None:
         positive_temperature(self.temperature)
-        if self.max_count != int(self.max_count) or self.max_count < 1:
-            raise InputError("max_count", self.max_count, "a positive whole number")
+        if not isinstance(self.max_count, int) or self.max_count < 1:
+            raise InputError("max_count", repr(self.max_count), "a positive whole number")
 
     @property
     def is_discrete(self) -> bool:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import jax
@@ -14,10 +13,13 @@ from jax.typing import ArrayLike
 from pyrocount.errors import InputError
 
 from ..poisson_sampler import poisson
-from .base import Relaxation, positive_temperature
+from .base import Relaxation, positive_temperature, register_relaxation
+
+# Arrivals that are worked on together, at least.
+LEAST_SLOTS = 1024
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["temperature"], meta_fields=["indicator", "hard"])
+@register_relaxation("temperature")
 @dataclass(frozen=True)
 class ArrivalTimes(Relaxation):
     r"""Soft counts of the arrivals of a Poisson process in the unit window.
@@ -28,7 +30,8 @@ class ArrivalTimes(Relaxation):
     unit exponentials behind :math:`S_n` held fixed, :math:`dz / d\log\lambda = \sum_n S_n h'((1 - S_n)/\tau) / \tau`.
 
     Arrivals before the window in which h is neither 0 nor 1 are only counted; those inside it are drawn uniformly. This
-    has the exact joint law of value and derivative, at a cost proportional to the sum of the rates.
+    has the exact joint law of value and derivative, at a cost proportional to the sum of the rates; the values are NaN
+    where the arrivals of all together are more than the default integers can count.
 
     References:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, algorithm 1 (arrival times, sigmoid).
@@ -85,8 +88,10 @@ class ArrivalTimes(Relaxation):
         key_before, key_inside, key_times = random.split(key, 3)
         flat = rate.ravel()
         before = poisson(key_before, flat * start)
-        last = jnp.cumsum(poisson(key_inside, flat * length).astype(int))
-        slots = max(1, flat.size // 4)
+        inside = poisson(key_inside, flat * length)
+        last = jnp.cumsum(inside.astype(int))
+        countable = inside.sum() < jnp.iinfo(last.dtype).max
+        slots = max(LEAST_SLOTS, flat.size // 4)
 
         def add_arrivals(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             done, value, slope = state
@@ -99,7 +104,8 @@ class ArrivalTimes(Relaxation):
             return done + slots, value, slope
 
         first = (jnp.zeros((), last.dtype), before, jnp.zeros_like(before))
-        _, value, slope = lax.while_loop(lambda state: state[0] < last[-1], add_arrivals, first)
+        _, value, slope = lax.while_loop(lambda state: countable & (state[0] < last[-1]), add_arrivals, first)
+        value, slope = jnp.where(countable, value, jnp.nan), jnp.where(countable, slope, jnp.nan)
         return value.reshape(rate.shape), slope.reshape(rate.shape)
 
     def moment_factors(self) -> tuple[ArrayLike, ArrayLike]:

@@ -3,15 +3,19 @@
 import math
 import warnings
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from pyrocount.errors import InputError
+
+R = TypeVar("R", bound="Relaxation")
 
 
 class Relaxation(ABC):
@@ -73,29 +77,58 @@ class Relaxation(ABC):
         Warns:
             UserWarning: if counts will not be exact integers in the dtype.
         """
-        if not jnp.isfinite(rate).all():
-            raise InputError("rate", f"{int((~jnp.isfinite(rate)).sum())} that are NaN or infinite", "finite rates")
-        exact = 2 / float(jnp.finfo(rate.dtype).eps)
-        if self.is_discrete and (rate > exact).any():
+        # In NumPy, for constants that a traced function uses are no tracers and must not become any.
+        rates = np.asarray(rate)
+        if not np.isfinite(rates).all():
+            raise InputError("rate", f"{int((~np.isfinite(rates)).sum())} that are NaN or infinite", "finite rates")
+        exact = 2 / float(jnp.finfo(rates.dtype).eps)
+        if self.is_discrete and (rates > exact).any():
             warnings.warn(
-                f"rate: got up to {rate.max().item():.3g}; in {rate.dtype} counts above {exact:.0f} are rounded",
+                f"rate: got up to {rates.max():.3g}; in {rates.dtype} counts above {exact:.0f} are rounded",
                 stacklevel=3,
             )
 
 
+def register_relaxation(*leaves: str) -> Callable[[type[R]], type[R]]:
+    """Makes a relaxation a pytree with the named fields as its leaves and the others as its static part.
+
+    Taken apart and put together again it is not checked: JAX puts gradients, axes and placeholders into the leaves.
+    """
+
+    def register(cls: type[R]) -> type[R]:
+        static = [name for name in cls.__annotations__ if name not in leaves]
+
+        def flatten(relaxation: R) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+            values = vars(relaxation)
+            return tuple(values[name] for name in leaves), tuple(values[name] for name in static)
+
+        def unflatten(others: tuple[Any, ...], children: Iterable[Any]) -> R:
+            new = object.__new__(cls)
+            vars(new).update(zip(leaves, children, strict=True))
+            vars(new).update(zip(static, others, strict=True))
+            return new
+
+        jax.tree_util.register_pytree_node(cls, flatten, unflatten)
+        return cls
+
+    return register
+
+
 def positive_temperature(temperature: Any) -> None:
-    """Checks a temperature, unless it is traced or a placeholder in a pytree.
+    """Checks a temperature, unless it is traced.
 
     Raises:
-        InputError: if it is not positive and finite.
+        InputError: if it is no number or array, or not positive and finite.
     """
-    if isinstance(temperature, Tracer) or not hasattr(temperature, "__gt__"):
+    if isinstance(temperature, Tracer):
         return
+    if not isinstance(temperature, int | float | np.ndarray | np.number | jax.Array):
+        raise InputError("temperature", repr(temperature), "a positive number or an array of them")
     if isinstance(temperature, int | float):
         if not 0 < temperature < math.inf:
             hint = "; exact counts are Discrete()" if temperature == 0 else ""
             raise InputError("temperature", temperature, f"a positive number{hint}")
-    elif not ((temperature > 0) & jnp.isfinite(temperature)).all():
+    elif not ((np.asarray(temperature) > 0) & np.isfinite(temperature)).all():
         raise InputError("temperature", temperature.tolist(), "positive numbers; exact counts are Discrete()")
 
 

@@ -3,24 +3,24 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NoReturn
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax, random
-from jax.scipy.special import gammainc, gammaln
+from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
+from scipy.special import gammainc
 
 from pyrocount.errors import InputError
 
-from .base import Relaxation, positive_temperature
+from .base import Relaxation, positive_temperature, register_relaxation
 
 # Under validation a larger probability above the cap brings a warning.
 TAIL = 1e-3
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["temperature"], meta_fields=["max_count"])
+@register_relaxation("temperature")
 @dataclass(frozen=True)
 class GumbelSoftmax(Relaxation):
     r"""Soft counts, averages of 0, ..., ``max_count`` under a relaxed one-hot sample of the Poisson distribution.
@@ -51,8 +51,8 @@ class GumbelSoftmax(Relaxation):
 
     def __post_init__(self) -> None:
         positive_temperature(self.temperature)
-        if self.max_count != int(self.max_count) or self.max_count < 1:
-            raise InputError("max_count", self.max_count, "a positive whole number")
+        if not isinstance(self.max_count, int) or self.max_count < 1:
+            raise InputError("max_count", repr(self.max_count), "a positive whole number")
 
     @property
     def is_discrete(self) -> bool:
@@ -101,10 +101,11 @@ class GumbelSoftmax(Relaxation):
     def check(self, rate: Array) -> None:
         """Warns of rates whose counts the cap cuts off; see ``Relaxation.check``."""
         super().check(rate)
-        above = gammainc(self.max_count + 1.0, rate)
+        rates = np.asarray(rate)
+        above = gammainc(self.max_count + 1.0, rates)
         if (above > TAIL).any():
             warnings.warn(
-                f"max_count: got {self.max_count}, above which the counts of rate {rate.max().item():.3g} are with "
-                f"probability {above.max().item():.2g}, expected at most {TAIL}",
+                f"max_count: got {self.max_count}, above which the counts of rate {rates.max():.3g} are with "
+                f"probability {above.max():.2g}, expected at most {TAIL}",
                 stacklevel=3,
             )

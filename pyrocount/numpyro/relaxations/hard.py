@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from ..poisson_sampler import poisson
-from .base import Relaxation
+from .base import Relaxation, register_relaxation
 
 
-@jax.tree_util.register_static
+@register_relaxation()
 @dataclass(frozen=True)
 class Discrete(Relaxation):
     """Exact integer counts without a gradient: ``has_rsample`` is False and NumPyro stops gradients at the samples.
@@ -28,7 +27,7 @@ class Discrete(Relaxation):
         return poisson(key, rate), jnp.zeros_like(rate)
 
 
-@jax.tree_util.register_static
+@register_relaxation()
 @dataclass(frozen=True)
 class SteinChen(Relaxation):
     r"""Exact integer counts with a second-order straight-through gradient, free of a temperature.
@@ -47,7 +46,7 @@ class SteinChen(Relaxation):
         return count, (rate + count) / 2
 
 
-@jax.tree_util.register_static
+@register_relaxation()
 @dataclass(frozen=True)
 class StraightThrough(Relaxation):
     r"""Exact integer counts whose gradient is that of their mean, :math:`dN / d\lambda = 1`.
