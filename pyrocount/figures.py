@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -98,6 +98,12 @@ def gradient_estimators(
     titles = ("relative bias", "relative standard deviation", "milliseconds a sample")
     for axis, title in zip((left, middle, right), titles, strict=True):
         axis.set_xscale("log")
+        # Whole decades; a spread of 0 has no place on the axis.
+        if math.isfinite(low := float(axis.dataLim.minposx)):
+            high = float(axis.dataLim.x1)
+            axis.set_xlim(10 ** math.floor(math.log10(0.9 * low)), 10 ** math.ceil(math.log10(1.1 * high)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(title, fontsize=8)
         axis.set_ylim(-0.5, len(names) - 0.5)
         axis.tick_params(labelsize=7)
