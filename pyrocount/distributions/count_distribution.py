@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 
+from pyrocount.arguments import broadcasts
 from pyrocount.errors import InputError
 
 from .relaxations import Discrete, Relaxation, with_derivative
@@ -33,7 +34,7 @@ class CountDistribution(TorchDistribution):
         for name, tensor in zip(parameters, tensors, strict=True):
             setattr(self, name, tensor.to(dtype))
         shape = tensors[0].shape
-        if not _broadcasts(relaxation.batch_shape, shape):
+        if not broadcasts(relaxation.batch_shape, shape):
             problem = f"a tensor of shape {tuple(relaxation.batch_shape)}"
             raise InputError("temperature", problem, f"a shape that broadcasts with {tuple(shape)}")
         super().__init__(shape, validate_args=validate_args)
@@ -97,16 +98,3 @@ class CountDistribution(TorchDistribution):
         value, slope = self.relaxation.draw(rate)
         # Where the rate underflows to 0 so does the slope, and the clamp keeps their ratio from being NaN.
         return with_derivative(value, rate, slope / rate.detach().clamp(min=torch.finfo(rate.dtype).tiny))
-
-
-def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
-    pairs = zip(reversed(shape), reversed(to), strict=False)
-    return len(shape) <= len(to) and all(size in (1, wanted) for size, wanted in pairs)
-
-
-def exactly_one(**parameters: Parameter | None) -> dict[str, Parameter]:
-    """Returns the one parameter that is not None, under its name."""
-    given = {name: value for name, value in parameters.items() if value is not None}
-    if len(given) != 1:
-        raise InputError(" or ".join(parameters), " and ".join(given) or "neither", "exactly one of them")
-    return given

@@ -5,7 +5,9 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all, lazy_property
 
-from .count_distribution import CountDistribution, exactly_one
+from pyrocount.arguments import exactly_one
+
+from .count_distribution import CountDistribution
 from .log_pmf import negative_binomial_log_pmf
 from .relaxations import ArrivalTimes, Relaxation
 
@@ -64,7 +66,7 @@ class RelaxedNegativeBinomial(CountDistribution):
         relaxation: Relaxation = ArrivalTimes(0.1),
         validate_args: bool | None = None,
     ) -> None:
-        parameters = {"total_count": total_count, **exactly_one(probs=probs, logits=logits)}
+        parameters: dict[str, Tensor | float] = {"total_count": total_count, **exactly_one(probs=probs, logits=logits)}
         super().__init__(parameters, relaxation, validate_args)
 
     @classmethod

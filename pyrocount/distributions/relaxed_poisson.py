@@ -5,7 +5,9 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import lazy_property
 
-from .count_distribution import CountDistribution, exactly_one
+from pyrocount.arguments import exactly_one
+
+from .count_distribution import CountDistribution
 from .log_pmf import poisson_log_pmf
 from .relaxations import ArrivalTimes, Relaxation
 

@@ -14,6 +14,7 @@ from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.batch_util import promote_batch_shape
 from numpyro.util import is_prng_key
 
+from pyrocount.arguments import broadcasts
 from pyrocount.errors import InputError
 
 from .relaxations import Discrete, Relaxation, with_derivative
@@ -54,7 +55,7 @@ class CountDistribution(Distribution):
         }
         self.relaxation = relaxation
         shape = jnp.broadcast_shapes(*(jnp.shape(value) for value in parameters.values()))
-        if not _broadcasts(relaxation.batch_shape, shape):
+        if not broadcasts(relaxation.batch_shape, shape):
             problem = f"an array of shape {relaxation.batch_shape}"
             raise InputError("temperature", problem, f"a shape that broadcasts with {shape}")
         super().__init__(shape, validate_args=validate_args)
@@ -102,19 +103,6 @@ class CountDistribution(Distribution):
             return value
         # Where the rate underflows to 0 so does the slope, and the bound keeps their ratio from being NaN.
         return with_derivative(value, rate, slope / jnp.maximum(rate, jnp.finfo(rate.dtype).tiny))
-
-
-def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
-    pairs = zip(reversed(shape), reversed(to), strict=False)
-    return len(shape) <= len(to) and all(size in (1, wanted) for size, wanted in pairs)
-
-
-def exactly_one(**parameters: ArrayLike | None) -> dict[str, ArrayLike]:
-    """Returns the one parameter that is not None, under its name."""
-    given = {name: value for name, value in parameters.items() if value is not None}
-    if len(given) != 1:
-        raise InputError(" or ".join(parameters), " and ".join(given) or "neither", "exactly one of them")
-    return given
 
 
 @promote_batch_shape.register

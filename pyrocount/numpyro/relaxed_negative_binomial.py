@@ -8,7 +8,9 @@ from numpyro.distributions import constraints
 from numpyro.distributions.batch_util import vmap_over
 from numpyro.distributions.util import validate_sample
 
-from .count_distribution import CountDistribution, axes, exactly_one
+from pyrocount.arguments import exactly_one
+
+from .count_distribution import CountDistribution, axes
 from .log_pmf import negative_binomial_log_pmf
 from .relaxations import ArrivalTimes, Relaxation
 
@@ -71,7 +73,7 @@ class RelaxedNegativeBinomial(CountDistribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        parameters = {"total_count": total_count, **exactly_one(probs=probs, logits=logits)}
+        parameters: dict[str, ArrayLike] = {"total_count": total_count, **exactly_one(probs=probs, logits=logits)}
         super().__init__(parameters, relaxation, validate_args=validate_args)
 
     @classmethod

@@ -7,7 +7,9 @@ from numpyro.distributions import constraints
 from numpyro.distributions.batch_util import vmap_over
 from numpyro.distributions.util import validate_sample
 
-from .count_distribution import CountDistribution, axes, exactly_one
+from pyrocount.arguments import exactly_one
+
+from .count_distribution import CountDistribution, axes
 from .log_pmf import poisson_log_pmf
 from .relaxations import ArrivalTimes, Relaxation
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from pyrocount import arguments
 from pyrocount.errors import InputError
 
 
@@ -83,9 +84,8 @@ def positive_temperature(temperature: Tensor | float) -> None:
     Raises:
         InputError: if it is not positive and finite.
     """
-    if not isinstance(temperature, Tensor) and not 0 < temperature < math.inf:
-        hint = "; exact counts are Discrete()" if temperature == 0 else ""
-        raise InputError("temperature", temperature, f"a positive number{hint}")
+    if not isinstance(temperature, Tensor):
+        arguments.positive_temperature(temperature)
 
 
 def positive_temperatures(temperature: Tensor | float) -> None:

@@ -7,7 +7,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from pyrocount.errors import InputError
+from pyrocount.arguments import largest_count
 
 from .base import Relaxation, positive_temperature, positive_temperatures
 
@@ -46,8 +46,7 @@ class GumbelSoftmax(Relaxation):
 
     def __post_init__(self) -> None:
         positive_temperature(self.temperature)
-        if not isinstance(self.max_count, int) or self.max_count < 1:
-            raise InputError("max_count", repr(self.max_count), "a positive whole number")
+        largest_count(self.max_count)
 
     @property
     def is_discrete(self) -> bool:

@@ -1,6 +1,5 @@
 """What relaxations have in common."""
 
-import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -13,6 +12,7 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from pyrocount import arguments
 from pyrocount.errors import InputError
 
 R = TypeVar("R", bound="Relaxation")
@@ -125,9 +125,7 @@ def positive_temperature(temperature: Any) -> None:
     if not isinstance(temperature, int | float | np.ndarray | np.number | jax.Array):
         raise InputError("temperature", repr(temperature), "a positive number or an array of them")
     if isinstance(temperature, int | float):
-        if not 0 < temperature < math.inf:
-            hint = "; exact counts are Discrete()" if temperature == 0 else ""
-            raise InputError("temperature", temperature, f"a positive number{hint}")
+        arguments.positive_temperature(temperature)
     elif not ((np.asarray(temperature) > 0) & np.isfinite(temperature)).all():
         raise InputError("temperature", temperature.tolist(), "positive numbers; exact counts are Discrete()")
 
