@@ -1,7 +1,19 @@
 """Ways to fit a program; they receive it as callables and know no model."""
 
-from .elbo import StrictMeanField_ELBO
+from .elbo import ScoreFunction_ELBO, StrictMeanField_ELBO
 from .schedules import anneal, cosine
+from .sparse_coding import SPARSE_CODERS, fista, ista, lca
 from .svi import NonFiniteLossError, train
 
-__all__ = ["NonFiniteLossError", "StrictMeanField_ELBO", "anneal", "cosine", "train"]
+__all__ = [
+    "SPARSE_CODERS",
+    "NonFiniteLossError",
+    "ScoreFunction_ELBO",
+    "StrictMeanField_ELBO",
+    "anneal",
+    "cosine",
+    "fista",
+    "ista",
+    "lca",
+    "train",
+]

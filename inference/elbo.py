@@ -3,10 +3,13 @@
 from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from pyro.infer import TraceMeanField_ELBO
-from pyro.infer.util import torch_item
+from pyro.infer import TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.infer.util import is_validation_enabled, torch_item
 from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import kl_divergence
 
@@ -21,6 +24,16 @@ class StrictMeanField_ELBO(TraceMeanField_ELBO):  # noqa: N801  (named as Pyro n
         NotImplementedError: by its losses, naming the site whose KL divergence is not known, whose samples carry no
             gradient, or that the guide alone has.
     """
+
+    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
+        """Both traces, with the log probability of observed sites alone: Pyro's checks, under validation, want all."""
+        if is_validation_enabled() or isinstance(poutine.unwrap(guide), Messenger):
+            return super()._get_trace(model, guide, args, kwargs)
+        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+        guide_trace, model_trace = prune_subsample_sites(guide_trace), prune_subsample_sites(model_trace)
+        model_trace.compute_log_prob(site_filter=lambda name, site: site["is_observed"])
+        return model_trace, guide_trace
 
     def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[float, Tensor]:
         for name, site in guide_trace.nodes.items():
@@ -44,3 +57,16 @@ def _kl(name: str, model_site: Any, guide_site: Any) -> Tensor:
         raise NotImplementedError(f"site {name!r}: the KL divergence of {q} from {p} is not known") from error
     masked: Tensor = scale_and_mask(kl, scale=guide_site["scale"], mask=guide_site["mask"])
     return masked.sum()
+
+
+class ScoreFunction_ELBO(TraceGraph_ELBO):  # noqa: N801
+    """``TraceGraph_ELBO``, Pyro's score function with baselines, as a module that gives a loss to differentiate.
+
+    The value of the loss is the negative ELBO, its gradient that of Pyro's surrogate, with the loss of the baselines.
+    """
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The negative ELBO of one minibatch."""
+        elbo, surrogate = self._loss_and_surrogate_loss(model, guide, args, kwargs)
+        loss: Tensor = surrogate - surrogate.detach() - elbo.detach()
+        return loss

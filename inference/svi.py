@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -31,10 +31,10 @@ class NonFiniteLossError(ArithmeticError):
 
 
 def train(
-    elbo: Callable[[Tensor], Tensor],
+    elbo: Callable[..., Tensor],
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
-    data: Tensor,
+    data: Sequence[Tensor],
     *,
     epochs: int,
     batch_size: int,
@@ -42,6 +42,8 @@ def train(
     anneal: Callable[[float], Mapping[str, float]],
     monitor: Callable[[], Mapping[str, float]],
     save: Callable[[dict[str, Any]], None],
+    prepare: Callable[[Tensor], Tensor] = lambda x: x,
+    learning_rate: Callable[[float], float] = cosine,
     checkpoint: dict[str, Any] | None = None,
 ) -> list[Row]:
     """Minimises an ELBO module over minibatches.
@@ -50,10 +52,12 @@ def train(
     from a checkpoint takes the very steps that it would have taken without the interruption.
 
     Args:
-        elbo: gives the loss of a batch, summed over its observations, such as ``Trace_ELBO()(model, guide)``.
+        elbo: gives the loss of a batch, summed over its observations, such as ``Trace_ELBO()(model, guide)``; called
+            with a batch of each of ``data``.
         module: holds the parameters and the state to save.
-        optimizer: over the parameters; its learning rate is the peak of the cosine schedule.
-        data: observations, shape (N, \\*shape), on the device of the parameters.
+        optimizer: over the parameters; its learning rate is the peak of the schedule.
+        data: observations, shape (N, \\*shape), and what else the program takes of each, shapes (N, ...). On the device
+            of the parameters where there is room; batches are moved there otherwise.
         epochs: passes over the data, in all.
         batch_size: observations a step.
         max_gradient_norm: to which the gradient is clipped.
@@ -61,6 +65,8 @@ def train(
         monitor: called at the start and after each epoch; gives figures for the history, among them ``mean_rate`` for
             the progress bar; must leave torch's random state as it is.
         save: called with a checkpoint before the first epoch and after every epoch.
+        prepare: makes a batch of observations, on the device, ready for the program: units, random flips.
+        learning_rate: factor on the learning rate by the progress of training.
         checkpoint: one that ``save`` was given, to go on from there.
 
     Returns:
@@ -69,10 +75,12 @@ def train(
     Raises:
         NonFiniteLossError: if the loss or its gradient is not finite, before the weights are changed.
     """
-    steps_per_epoch = math.ceil(len(data) / batch_size)
+    number_of_data = len(data[0])
+    steps_per_epoch = math.ceil(number_of_data / batch_size)
     steps = epochs * steps_per_epoch
-    scheduler = LambdaLR(optimizer, lambda step: cosine(step / steps))
+    scheduler = LambdaLR(optimizer, lambda step: learning_rate(step / steps))
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    device = parameters[0].device
     history: list[Row] = []
 
     if checkpoint is None:
@@ -86,12 +94,13 @@ def train(
             module.train()
             started = time.perf_counter()
             total = 0.0
-            for number, batch in enumerate(torch.randperm(len(data)).split(batch_size), start=1):
+            for number, batch in enumerate(torch.randperm(number_of_data).split(batch_size), start=1):
                 step = epoch * steps_per_epoch + number
                 annealed = anneal((step - 1) / steps)
 
                 optimizer.zero_grad()
-                loss = elbo(data[batch.to(data.device)]) / len(batch)
+                x, *others = (part[batch.to(part.device)].to(device, non_blocking=True) for part in data)
+                loss = elbo(prepare(x), *others) / len(batch)
                 loss.backward()
                 norm = nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
                 if not (math.isfinite(value := loss.item()) and math.isfinite(norm.item())):
@@ -116,7 +125,7 @@ def train(
                 {
                     "epoch": epoch + 1,
                     "step": step,
-                    "elbo": -total / len(data),
+                    "elbo": -total / number_of_data,
                     **annealed,
                     "learning_rate": float(scheduler.get_last_lr()[0]),
                     "gradient_norm": norm.item(),

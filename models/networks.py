@@ -1,43 +1,150 @@
-"""Encoders from data to features and decoders from counts to predictions, by kind: linear, MLP, convolutional."""
+"""Encoders from data to features and decoders from latents to predictions, by kind: linear, MLP, convolutional."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 from pyrocount.errors import InputError
 
 HIDDEN_UNITS = 256
-CHANNELS = (32, 64)
+# Channels of the first halving of an image, doubled by each further one up to the largest.
+FIRST_CHANNELS, LARGEST_CHANNELS = 32, 256
+# Images are halved while their shorter side has at least so many pixels.
+HALVED_FROM = 8
+
+OUTPUTS: dict[str, Callable[[], nn.Module]] = {"identity": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
-def make_encoder(kind: str, shape: Sequence[int], features: int) -> nn.Module:
+@dataclass(frozen=True)
+class Style:
+    """How layers are made.
+
+    Attributes:
+        bias: whether linear networks have a bias.
+        weight_norm: whether all layers are weight-normalised (Salimans and Kingma, 2016).
+        blocks: residual blocks at each size of the image (convolutional networks).
+    """
+
+    bias: bool = True
+    weight_norm: bool = False
+    blocks: int = 0
+
+    def __call__(self, layer: nn.Module) -> nn.Module:
+        """The layer in this style."""
+        return weight_norm(layer) if self.weight_norm else layer
+
+
+class ResidualBlock(nn.Module):
+    """x + gain * conv(swish(conv(swish(x)))), without batch normalisation; the learned gain starts at 0.
+
+    Args:
+        channels: of the images.
+        style: of the layers.
+
+    References:
+        He et al., Identity Mappings in Deep Residual Networks, ECCV 2016; De and Smith, Batch Normalization Biases
+        Residual Blocks Towards the Identity Function, NeurIPS 2020 (the gain).
+    """
+
+    def __init__(self, channels: int, style: Style) -> None:
+        super().__init__()
+        convolutions = [style(nn.Conv2d(channels, channels, 3, padding=1)) for _ in range(2)]
+        self.branch = nn.Sequential(nn.SiLU(), convolutions[0], nn.SiLU(), convolutions[1])
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images of the shape of ``x``."""
+        return x + self.gain * self.branch(x)
+
+
+def make_encoder(kind: str, shape: Sequence[int], features: int, style: Style = Style()) -> nn.Module:
     """Builds a network from data of shape (N, \\*shape) to features of shape (N, features).
 
     Args:
         kind: ``"lin"``, ``"mlp"`` or ``"conv"``.
         shape: shape of one observation, (D,) or (channels, height, width).
         features: number of outputs.
+        style: of the layers.
 
     Raises:
         InputError: for an unknown kind, or ``"conv"`` on data that are not images of at least 4 x 4.
     """
-    return _look_up("encoder", kind, _ENCODERS)(tuple(shape), features)
+    return _look_up("encoder", kind, _ENCODERS)(tuple(shape), features, style)
 
 
-def make_decoder(kind: str, latent_dim: int, shape: Sequence[int]) -> nn.Module:
-    """Builds a network from counts of shape (N, latent_dim) to predictions of shape (N, \\*shape).
+def make_decoder(
+    kind: str,
+    latent_dim: int,
+    shape: Sequence[int],
+    style: Style = Style(),
+    output: str = "identity",
+) -> nn.Module:
+    """Builds a network from latents of shape (N, latent_dim) to predictions of shape (N, \\*shape).
 
     Args:
         kind: ``"lin"``, ``"mlp"`` or ``"conv"``.
-        latent_dim: number of latent counts.
+        latent_dim: number of latents.
         shape: shape of one observation, (D,) or (channels, height, width).
+        style: of the layers.
+        output: ``"identity"``, ``"sigmoid"`` or ``"tanh"``, applied last.
 
     Raises:
-        InputError: for an unknown kind, or ``"conv"`` on data that are not images of at least 4 x 4.
+        InputError: for an unknown kind or output, or ``"conv"`` on data that are not images of at least 4 x 4.
     """
-    return _look_up("decoder", kind, _DECODERS)(latent_dim, tuple(shape))
+    if output not in OUTPUTS:
+        raise InputError("output", repr(output), f"one of {', '.join(OUTPUTS)}")
+    layers = _look_up("decoder", kind, _DECODERS)(latent_dim, tuple(shape), style)
+    return layers if output == "identity" else nn.Sequential(layers, OUTPUTS[output]())
+
+
+class SparseEncoder(nn.Module):
+    """The codes of data that an optimisation finds for a linear decoder, shape (N, K), without a gradient.
+
+    Args:
+        decoder: linear, with columns of unit norm and no bias.
+        infer: gives codes (N, K) of data (N, D) for a dictionary (D, K).
+    """
+
+    def __init__(self, decoder: nn.Module, infer: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        # In a list, so that the decoder's parameters are not registered twice.
+        self._decoder = [decoder]
+        self.infer = infer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The codes of data of shape (N, \\*shape)."""
+        weight = linear_weight(self._decoder[0])
+        assert weight is not None
+        return self.infer(x.flatten(1), weight.detach())
+
+
+class UnitColumns(nn.Module):
+    """Parametrises a matrix whose columns have unit norm."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The columns, each divided by its norm."""
+        return nn.functional.normalize(weight, dim=0)
+
+
+def make_dictionary(latent_dim: int, shape: Sequence[int]) -> nn.Module:
+    """Builds a linear decoder from codes (N, latent_dim) to data (N, \\*shape), with columns of unit norm."""
+    layer = nn.Linear(latent_dim, math.prod(shape), bias=False)
+    nn.init.normal_(layer.weight)
+    return nn.Sequential(register_parametrization(layer, "weight", UnitColumns()), nn.Unflatten(1, tuple(shape)))
+
+
+def linear_weight(decoder: nn.Module) -> Tensor | None:
+    """The matrix (D, K) of a decoder that is one linear layer, but for its bias and shape; None for any other."""
+    parts = list(decoder) if isinstance(decoder, nn.Sequential) else [decoder]
+    linear = [part for part in parts if isinstance(part, nn.Linear)]
+    plain = all(isinstance(part, nn.Linear | nn.Flatten | nn.Unflatten | nn.Identity) for part in parts)
+    return linear[0].weight if plain and len(linear) == 1 else None
 
 
 def _look_up(argument: str, kind: str, table: dict[str, Callable[..., nn.Module]]) -> Callable[..., nn.Module]:
@@ -46,65 +153,65 @@ def _look_up(argument: str, kind: str, table: dict[str, Callable[..., nn.Module]
     return table[kind]
 
 
-def _linear_encoder(shape: tuple[int, ...], features: int) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), features))
+def _linear_encoder(shape: tuple[int, ...], features: int, style: Style) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), style(nn.Linear(math.prod(shape), features, bias=style.bias)))
 
 
-def _linear_decoder(latent_dim: int, shape: tuple[int, ...]) -> nn.Module:
-    return nn.Sequential(nn.Linear(latent_dim, math.prod(shape)), nn.Unflatten(1, shape))
+def _linear_decoder(latent_dim: int, shape: tuple[int, ...], style: Style) -> nn.Module:
+    return nn.Sequential(style(nn.Linear(latent_dim, math.prod(shape), bias=style.bias)), nn.Unflatten(1, shape))
 
 
-def _mlp(inputs: int, outputs: int) -> nn.Sequential:
+def _mlp(inputs: int, outputs: int, style: Style) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(inputs, HIDDEN_UNITS),
+        style(nn.Linear(inputs, HIDDEN_UNITS)),
         nn.SiLU(),
-        nn.Linear(HIDDEN_UNITS, HIDDEN_UNITS),
+        style(nn.Linear(HIDDEN_UNITS, HIDDEN_UNITS)),
         nn.SiLU(),
-        nn.Linear(HIDDEN_UNITS, outputs),
+        style(nn.Linear(HIDDEN_UNITS, outputs)),
     )
 
 
-def _mlp_encoder(shape: tuple[int, ...], features: int) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), _mlp(math.prod(shape), features))
+def _mlp_encoder(shape: tuple[int, ...], features: int, style: Style) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), _mlp(math.prod(shape), features, style))
 
 
-def _mlp_decoder(latent_dim: int, shape: tuple[int, ...]) -> nn.Module:
-    return nn.Sequential(_mlp(latent_dim, math.prod(shape)), nn.Unflatten(1, shape))
+def _mlp_decoder(latent_dim: int, shape: tuple[int, ...], style: Style) -> nn.Module:
+    return nn.Sequential(_mlp(latent_dim, math.prod(shape), style), nn.Unflatten(1, shape))
 
 
-def _image_sizes(argument: str, shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """(height, width) before and after each stride-2 convolution."""
+def _pyramid(argument: str, shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """(channels, height, width) before and after each halving; there is at least one."""
     if len(shape) != 3 or min(shape[1:]) < 4:
         raise InputError(
             argument, f"'conv' for data of shape {shape}", "images (channels, height >= 4, width >= 4) for it"
         )
-    sizes = [(shape[1], shape[2])]
-    for _ in CHANNELS:
-        height, width = sizes[-1]
-        sizes.append(((height + 1) // 2, (width + 1) // 2))
+    sizes, channels = [(shape[0], shape[1], shape[2])], FIRST_CHANNELS
+    while len(sizes) == 1 or min(sizes[-1][1:]) >= HALVED_FROM:
+        _, height, width = sizes[-1]
+        sizes.append((channels, (height + 1) // 2, (width + 1) // 2))
+        channels = min(2 * channels, LARGEST_CHANNELS)
     return sizes
 
 
-def _conv_encoder(shape: tuple[int, ...], features: int) -> nn.Module:
-    height, width = _image_sizes("encoder", shape)[-1]
+def _conv_encoder(shape: tuple[int, ...], features: int, style: Style) -> nn.Module:
+    sizes = _pyramid("encoder", shape)
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise((shape[0], *CHANNELS)):
-        layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.SiLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS[-1] * height * width, features))
+    for (inputs, _, _), (outputs, _, _) in pairwise(sizes):
+        layers.append(style(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)))
+        layers += [ResidualBlock(outputs, style) for _ in range(style.blocks)]
+        layers.append(nn.SiLU())
+    return nn.Sequential(*layers, nn.Flatten(), style(nn.Linear(math.prod(sizes[-1]), features)))
 
 
-def _conv_decoder(latent_dim: int, shape: tuple[int, ...]) -> nn.Module:
-    sizes = _image_sizes("decoder", shape)[::-1]
-    channels = (*CHANNELS[::-1], shape[0])
-    height, width = sizes[0]
-    layers: list[nn.Module] = [
-        nn.Linear(latent_dim, channels[0] * height * width),
-        nn.Unflatten(1, (channels[0], height, width)),
-    ]
-    for (inputs, outputs), (small, large) in zip(pairwise(channels), pairwise(sizes), strict=True):
+def _conv_decoder(latent_dim: int, shape: tuple[int, ...], style: Style) -> nn.Module:
+    sizes = _pyramid("decoder", shape)[::-1]
+    layers: list[nn.Module] = [style(nn.Linear(latent_dim, math.prod(sizes[0]))), nn.Unflatten(1, sizes[0])]
+    for (inputs, *small), (outputs, *large) in pairwise(sizes):
         # Doubling n gives 2n - 1 pixels; an even target needs one more.
         extra = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)
-        layers += [nn.SiLU(), nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=extra)]
+        layers += [ResidualBlock(inputs, style) for _ in range(style.blocks)]
+        layers.append(nn.SiLU())
+        layers.append(style(nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=extra)))
     return nn.Sequential(*layers)
 
 

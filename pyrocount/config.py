@@ -1,16 +1,15 @@
-"""The configuration of a run, from the command line or from JSON."""
+"""The configuration of a run."""
 
-import argparse
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
+from pyrocount.data import default_scaling
 from pyrocount.errors import InputError
-from pyrocount.run import RunFolder
+from pyrocount.inference import SPARSE_CODERS
+from pyrocount.models import MODELS, check_estimator
 
 
 def _option(default: Any, explanation: str) -> Any:
@@ -21,53 +20,93 @@ def _option(default: Any, explanation: str) -> Any:
 class Config:
     """Everything that a run depends on; the fields are the options of the command line, where they are explained."""
 
-    model: Literal["poisson", "negbio"] = _option("negbio", "family of the latent counts: Poisson or negative binomial")
+    model: Literal["poisson", "negbio", "gaussian", "laplace", "categorical", "lca", "ista", "fista"] = _option(
+        "negbio",
+        "family of the latents: Poisson or negative-binomial counts, Gaussian, Laplace, or one categorical; or sparse "
+        "coding with a learned dictionary, by the algorithm that infers the codes",
+    )
+    activation: Literal["identity", "relu", "softplus", "exp"] = _option(
+        "identity", "on the samples of Gaussian latents"
+    )
     data: str = _option(
         "digits",
-        "'digits' (scikit-learn's handwritten digits), or a .npy or .npz file with an array N x features or "
+        "'digits' (scikit-learn's handwritten digits), 'patches' (of natural images), 'mnist', 'fashion-mnist', "
+        "'emnist', 'omniglot', 'cifar10-16', 'celeba-64', or a .npy or .npz file with an array N x features or "
         "N x channels x height x width",
     )
-    standardize: bool = _option(
-        True,
-        "subtract the mean of the training set and divide by its standard deviation, one number each for the whole "
-        "array",
+    data_dir: str | None = _option(
+        None,
+        "folder in which torchvision keeps its sets, 'data' by default; for patches, a folder of images or an array "
+        "file of them, scikit-learn's photographs by default",
     )
-    test_fraction: float = _option(0.2, "part of the data that is held out for testing")
-    latent_dim: int = _option(32, "number of latent counts")
-    encoder: Literal["lin", "mlp", "conv"] = _option(
-        "mlp", "network from data to posterior: linear, perceptron, convolutional"
+    download: bool = _option(False, "fetch a set of torchvision's that is missing")
+    scaling: Literal["standard", "unit", "symmetric", "none"] | None = _option(
+        None,
+        "standard: subtract the mean of the training set and divide by its standard deviation, one number each; unit "
+        "and symmetric: range to [0, 1] and [-1, 1]; by default none for counts, unit for Bernoulli, else symmetric "
+        "for colour sets, unit for other sets of torchvision's, standard for the rest",
     )
-    decoder: Literal["lin", "mlp", "conv"] = _option(
-        "mlp", "network from counts to data: linear, perceptron, convolutional"
+    whiten: bool = _option(True, "whiten the images for patches, before their contrast is normalised")
+    flip: bool = _option(False, "mirror images from left to right at random in training")
+    exposure: float | None = _option(
+        None, "length of the windows in which counts were taken; by default an array 'exposure' in the .npz file, or 1"
+    )
+    test_fraction: float = _option(0.2, "part of the data that is held out for testing, where no split is official")
+    latent_dim: int = _option(32, "number of latents")
+    initial_rate: float = _option(0.22, "mean count of a latent under the prior, at the start of training")
+    encoder: Literal["lin", "mlp", "conv"] | None = _option(
+        None, "network from data to posterior: linear, perceptron, convolutional; mlp by default, none in sparse coding"
+    )
+    decoder: Literal["lin", "mlp", "conv"] | None = _option(
+        None, "network from latents to data, likewise; mlp by default, lin in sparse coding"
+    )
+    output: Literal["identity", "sigmoid", "tanh"] | None = _option(
+        None,
+        "last step of the decoder; by default what fits the range of the data, and identity for linear decoders",
+    )
+    weight_norm: bool = _option(False, "normalise the weights of all layers")
+    blocks: int = _option(0, "residual blocks at each size of the image, in convolutional networks")
+    likelihood: Literal["gaussian", "bernoulli", "poisson", "negbio"] = _option(
+        "gaussian", "law of the data given the decoder's output; the last two are for counts"
     )
     scale: float = _option(
         math.sqrt(0.5),
-        "standard deviation of the Gaussian likelihood, in units of the (standardised) data; at sqrt(1/2) the loss is "
-        "the sum of squared errors",
+        "standard deviation of the Gaussian likelihood, in units of the (scaled) data; at sqrt(1/2) the loss is the "
+        "sum of squared errors",
     )
-    beta: float = _option(1.0, "weight of the KL divergence, reached after the first half of training")
-    # On the digits, free dispersion has a test NELBO 2 nats below shared dispersion: the posterior counts can be nearly
-    # Poisson while the prior's stay overdispersed.
-    kl: Literal["shared", "exact", "mc"] = _option(
-        "mc",
+    learn_scale: bool = _option(False, "learn the scale, from there")
+    beta: float = _option(
+        1.0,
+        "weight of the KL divergence, reached after --anneal of training; in sparse coding, of the sum of the codes",
+    )
+    inference_steps: int = _option(200, "steps of the inference of codes (lca, ista, fista)")
+    kl: Literal["shared", "exact", "mc"] | None = _option(
+        None,
         "shared: closed form, a negative-binomial posterior keeps the prior's dispersion; its dispersion is free with "
-        "exact (an integral) and mc (Monte Carlo)",
+        "exact (an integral) and mc (Monte Carlo); by default mc for negbio and score, else exact",
     )
-    estimator: Literal["arrival", "arrival-hard", "gumbel", "stein", "straight-through"] = _option(
-        "arrival",
-        "gradient through the counts: relaxed arrival times, the same with exact counts forward, Gumbel-softmax, exact "
-        "counts with the Stein-Chen rule, exact counts with the gradient of their mean",
+    estimator: (
+        Literal["arrival", "arrival-hard", "gumbel", "stein", "straight-through", "pathwise", "score", "exact"] | None
+    ) = _option(
+        None,
+        "gradient through the latents: relaxed arrival times, the same with exact counts forward, Gumbel-softmax, "
+        "exact counts with the Stein-Chen rule, exact counts with the gradient of their mean, the pathwise gradient of "
+        "Gaussian and Laplace latents, the score function with a baseline, the exact expectation (linear decoder and "
+        "Gaussian likelihood); by default arrival for counts, gumbel for categorical, else pathwise",
     )
+    samples: int = _option(1, "Monte Carlo samples of the latents of each observation, in training")
     temperature: float = _option(
-        0.1, "temperature of the relaxation, annealed from 1 over the first half of training (arrival and gumbel)"
+        0.1, "temperature of the relaxation, annealed from 1 (arrival, gumbel, and straight-through of categorical)"
     )
+    temperature_schedule: Literal["linear", "exponential"] = _option("linear", "how the temperature is annealed")
+    anneal: float = _option(0.5, "part of training over which temperature and weight of the KL are annealed")
     indicator: Literal["cubic", "sigmoid"] = _option("cubic", "what an arrival near the end counts (arrival only)")
     max_count: int = _option(30, "largest relaxed count (gumbel only)")
     epochs: int = _option(300, "passes over the training data")
     batch_size: int = _option(128, "observations a step")
-    lr: float = _option(
-        2e-3, "peak learning rate of Adam, after a warm-up of 1 %% of the steps and before a cosine decay"
-    )
+    optimizer: Literal["adam", "adamax", "adamw"] = _option("adam", "rule of the steps")
+    lr: float = _option(2e-3, "peak learning rate")
+    warmup: float = _option(0.01, "part of training in which the learning rate rises, before a cosine decay")
     max_gradient_norm: float = _option(100.0, "norm to which the gradient is clipped")
     seed: int = _option(0, "chooses the held-out data, the initial weights and the random numbers of training")
     device: Literal["auto", "cpu", "cuda"] = _option(
@@ -82,29 +121,106 @@ class Config:
     )
 
     def check(self) -> None:
-        """Checks the choices and the ranges of all numbers.
+        """Checks the choices, the ranges of all numbers, and whether the parts go together.
 
         Raises:
             InputError: naming the field.
         """
-        for name, hint in get_type_hints(Config).items():
-            value, kind = getattr(self, name), _KINDS.get(hint, str)
+        hints = get_type_hints(Config)
+        for name, hint in hints.items():
+            value, kind = getattr(self, name), kind_of(hint)
             fits = isinstance(value, int | float if kind is float else kind)
-            if not (fits or (name == "name" and value is None)):
-                raise InputError(name, repr(value), _expected(kind))
-        for name, choices in _choices().items():
-            if getattr(self, name) not in choices:
-                raise InputError(name, repr(getattr(self, name)), f"one of {', '.join(choices)}")
-        for name in ("latent_dim", "epochs", "batch_size", "max_count"):
+            if not (fits or (value is None and type(None) in get_args(hint))):
+                raise InputError(name, repr(value), expected(kind))
+            if (choices := choices_of(hint)) and value is not None and value not in choices:
+                raise InputError(name, repr(value), f"one of {', '.join(choices)}")
+        for name in ("latent_dim", "epochs", "batch_size", "max_count", "samples", "inference_steps"):
             if getattr(self, name) < 1:
                 raise InputError(name, getattr(self, name), "a positive whole number")
-        for name in ("scale", "beta", "temperature", "lr", "max_gradient_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(name, getattr(self, name), "a positive number")
+        for name in ("scale", "beta", "temperature", "lr", "max_gradient_norm", "exposure", "initial_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(name, value, "a positive number")
+        for name in ("anneal", "warmup"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(name, getattr(self, name), "a number from 0 to 1")
+        if self.blocks < 0:
+            raise InputError("blocks", self.blocks, "a whole number from 0")
         if not 0 < self.test_fraction < 1:
             raise InputError("test_fraction", self.test_fraction, "a number between 0 and 1")
         if not 0 <= self.seed < 2**63:
             raise InputError("seed", self.seed, "a whole number from 0 to 2^63 - 1")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        if self.model in SPARSE_CODERS:
+            problem = f"for --model {self.model}"
+            for name, wanted in (("decoder", "lin"), ("likelihood", "gaussian"), ("output", "identity")):
+                if getattr(self, name) not in (wanted, None):
+                    raise InputError(name, f"{getattr(self, name)!r} {problem}", f"{wanted}: the dictionary is linear")
+            if self.encoder is not None:
+                raise InputError("encoder", f"{self.encoder!r} {problem}", "none: an optimisation is in its place")
+            if self.learn_scale:
+                raise InputError("learn_scale", f"it {problem}", "a fixed scale, on which the codes depend")
+        if self.estimator is not None:
+            check_estimator(self.model, self.estimator)
+        if self.estimator == "exact":
+            for name, wanted in (("decoder", "lin"), ("likelihood", "gaussian"), ("output", "identity")):
+                if getattr(self, name) not in (wanted, None):
+                    problem = f"'exact' with --{name} {getattr(self, name)}"
+                    raise InputError("estimator", problem, f"--{name} {wanted}, for which the expectation is closed")
+            if self.activation == "softplus":
+                problem = "'exact' with --activation softplus, whose mean and variance have no closed form"
+                raise InputError("estimator", problem, "another activation or estimator")
+            if self.kl == "mc":
+                raise InputError("kl", "'mc' with --estimator exact", "shared or exact, as nothing is sampled")
+            if self.samples > 1:
+                raise InputError("samples", f"{self.samples} with --estimator exact", "1, as nothing is sampled")
+        if self.estimator == "score" and self.kl == "exact":
+            raise InputError(
+                "kl", "'exact' with --estimator score", "mc or shared: Pyro's score function samples the KL"
+            )
+        if self.model != "gaussian" and self.activation != "identity":
+            raise InputError("activation", f"{self.activation!r} for {self.model} latents", "--model gaussian for it")
+        counts = self.likelihood in ("poisson", "negbio")
+        if self.exposure is not None and not counts:
+            raise InputError(
+                "exposure", f"{self.exposure} for {self.likelihood} data", "--likelihood poisson or negbio"
+            )
+        if counts and self.scaling not in (None, "none"):
+            raise InputError("scaling", f"{self.scaling!r} for {self.likelihood} data", "none, as counts are counts")
+        if self.likelihood != "gaussian" and self.output not in (None, "identity"):
+            raise InputError("output", f"{self.output!r} for {self.likelihood} data", "identity: its link comes after")
+        if self.learn_scale and self.likelihood != "gaussian":
+            raise InputError("learn_scale", f"it for {self.likelihood} data", "--likelihood gaussian for it")
+
+    def resolved(self) -> "Config":
+        """The configuration with what depends on other fields in place of None.
+
+        Raises:
+            InputError: naming a field that is out of range or does not go with another.
+        """
+        self.check()
+        estimator = self.estimator or MODELS[self.model].estimators[0]
+        # With free dispersion the posterior counts can be nearly Poisson while the prior's stay overdispersed; on the
+        # digits that is worth 2 nats of test NELBO, and Monte Carlo as good as the integral, which costs more.
+        sampled = estimator == "score" or (self.model == "negbio" and estimator != "exact")
+        scaling = self.scaling or {"gaussian": default_scaling(self.data), "bernoulli": "unit"}.get(
+            self.likelihood, "none"
+        )
+        sparse = self.model in SPARSE_CODERS
+        decoder = self.decoder or ("lin" if sparse else "mlp")
+        bounded = self.likelihood == "gaussian" and decoder != "lin"
+        output = {"unit": "sigmoid", "symmetric": "tanh"}.get(scaling, "identity") if bounded else "identity"
+        return replace(
+            self,
+            encoder=self.encoder or (None if sparse else "mlp"),
+            decoder=decoder,
+            estimator=estimator,
+            kl=self.kl or ("mc" if sampled else "exact"),
+            scaling=scaling,
+            output=self.output or output,
+        )
 
     def torch_device(self) -> torch.device:
         """The device to compute on.
@@ -117,103 +233,25 @@ class Config:
         return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
 
     def identity(self) -> dict[str, Any]:
-        """What makes the numbers of a run: everything but where it computes and where it is kept."""
-        return {name: value for name, value in asdict(self).items() if name not in ("device", "name", "out", "resume")}
+        """What makes the numbers of a run: everything but where it computes and where things are kept."""
+        places = ("device", "data_dir", "download", "name", "out", "resume")
+        return {name: value for name, value in asdict(self).items() if name not in places}
 
 
-def _choices() -> dict[str, tuple[str, ...]]:
-    return {name: get_args(hint) for name, hint in get_type_hints(Config).items() if get_origin(hint) is Literal}
+def choices_of(hint: Any) -> tuple[str, ...]:
+    """The values of a field of this type that has few."""
+    for part in (hint, *get_args(hint)):
+        if get_origin(part) is Literal:
+            return get_args(part)
+    return ()
 
 
-_KINDS: dict[Any, type] = {bool: bool, int: int, float: float}
+def kind_of(hint: Any) -> type:
+    """The type of a field's values, None aside."""
+    kinds = {bool, int, float} & {hint, *get_args(hint)}
+    return kinds.pop() if kinds else str
 
 
-def _expected(kind: type) -> str:
+def expected(kind: type) -> str:
+    """What values of a type are called in errors."""
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text")
-
-
-def _reader(kind: type) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            return kind(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected {_expected(kind)}") from error
-
-    return read
-
-
-def option(argument: str) -> str:
-    """The command-line name of a field; any other argument as it is.
-
-    >>> option("latent_dim")
-    '--latent-dim'
-    """
-    return "--" + argument.replace("_", "-") if argument in Config.__dataclass_fields__ else argument
-
-
-class UsageError(Exception):
-    """The command line cannot be parsed; the message is one line."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
-def parse(arguments: Sequence[str]) -> Config:
-    """Reads the command line; when resuming, the run's saved configuration gives what is not on it.
-
-    Raises:
-        UsageError: for unknown options and values of the wrong type.
-        InputError: for a run that cannot be resumed, and an option that differs from the resumed run's.
-        SystemExit: after printing ``--help``.
-    """
-    given = vars(_parser().parse_args(arguments))
-    if Path(given.get("data", "")).suffix:
-        # An absolute path, so that a run can be resumed from another working directory.
-        given["data"] = str(Path(given["data"]).expanduser().resolve())
-    if not given.get("resume"):
-        return Config(**given)
-
-    run = RunFolder.open(given.get("out", Config.out), given.get("name"))
-    saved = read_config(run)
-    for name in saved.identity().keys() & given.keys():
-        if given[name] != getattr(saved, name):
-            raise InputError(name, given[name], f"{getattr(saved, name)}, the value of the resumed run {given['name']}")
-    return replace(saved, **{"name": given["name"], "out": str(run.path.parent), "resume": True} | given)
-
-
-def read_config(run: RunFolder) -> Config:
-    """The configuration of a run.
-
-    Raises:
-        InputError: if it is missing, corrupt or of another version.
-    """
-    try:
-        return Config(**run.read_json("config.json"))
-    except TypeError as error:
-        raise InputError(
-            "name", f"{run.path.name}, whose config.json is of another version", "an intact run"
-        ) from error
-
-
-def _parser() -> _Parser:
-    """A parser that gives only what is on the command line."""
-    parser = _Parser(
-        prog="python -m pyrocount.fit",
-        description="Fit a variational autoencoder with count latents; figures and pictures go into a run folder.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    hints = get_type_hints(Config)
-    for item in fields(Config):
-        settings: dict[str, Any] = {"help": f"{item.metadata['help']} (default: {item.default})"}
-        kind = _KINDS.get(hints[item.name], str)
-        if kind is bool:
-            settings["action"] = argparse.BooleanOptionalAction if item.default else "store_true"
-        elif choices := _choices().get(item.name):
-            settings["choices"] = choices
-        else:
-            settings |= {"type": _reader(kind), "metavar": {int: "N", float: "X"}.get(kind, "TEXT")}
-        parser.add_argument(option(item.name), **settings)
-    return parser

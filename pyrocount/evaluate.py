@@ -1,4 +1,4 @@
-"""Figures of merit of a fitted VAE on held-out data, always of exact counts."""
+"""Figures of merit of a fitted VAE on held-out data, always of exact samples."""
 
 import math
 from collections.abc import Iterator
@@ -10,23 +10,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import kl_divergence
 
-from pyrocount.metrics import active_latents, mean_rate, mean_squared_error, r_squared, zero_fraction
-from pyrocount.models import VAE
+from pyrocount.metrics import active_latents, lifetime_sparsity, mean_rate, r_squared_of_each, zero_fraction
+from pyrocount.models import VAE, CategoricalLatent, GaussianLikelihood
 
 Array = NDArray[np.floating[Any]]
+
+# Reconstructions that are kept for pictures.
+KEPT = 100
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What exact posterior counts give on N observations, with S samples each.
+    """What exact posterior samples give on N observations, with S samples each.
 
     Attributes:
-        figures: ``nelbo`` (nats per observation, constants included), ``paper_loss`` (sum of squares + beta KL),
-            ``mse``, ``r2``, ``kl`` (nats per observation), ``mean_rate``, ``zero_fraction``, ``active_latents``.
-        counts: posterior counts, shape (S, N, K).
-        reconstructions: decoded from the first sample, shape (N, \\*shape).
+        figures: ``nelbo`` (nats per observation, constants included), ``nll`` (its first part, the negative log
+            likelihood), ``paper_loss`` (sum of squares + beta KL, for Gaussian noise), ``mse``, ``r2``, ``kl`` (nats
+            per observation), ``mean_rate``, ``zero_fraction`` and ``lifetime_sparsity`` (of what the decoder sees),
+            ``active_latents``.
+        counts: posterior samples as the decoder sees them, shape (S, N, K).
+        reconstructions: means of the data given the first sample, of up to 100 observations, shape (n, \\*shape).
         latent_kl: KL divergence of each latent, in nats, averaged over observations, shape (K,).
     """
 
@@ -38,47 +42,74 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    vae: VAE, x: Tensor, *, beta: float = 1.0, samples: int = 8, seed: int = 0, batch_size: int = 500
+    vae: VAE,
+    x: Tensor,
+    exposure: Tensor | None = None,
+    *,
+    beta: float = 1.0,
+    samples: int = 8,
+    seed: int = 0,
+    batch_size: int = 500,
 ) -> Evaluation:
     """Evaluates a VAE on data of shape (N, \\*shape) on its device; leaves its mode and the random state as they were.
 
     Args:
         vae: the model.
         x: observations.
+        exposure: length of each observation's window, shape (N,), for likelihoods of counts.
         beta: weight of the KL in ``paper_loss``.
-        samples: exact counts drawn for each observation.
-        seed: of those counts.
+        samples: exact samples drawn for each observation.
+        seed: of those samples.
         batch_size: observations at a time.
     """
+    windows = [None] * math.ceil(len(x) / batch_size) if exposure is None else exposure.split(batch_size)
     with _evaluation_mode(vae, seed):
-        parts = [_evaluate_batch(vae, batch, samples) for batch in x.split(batch_size)]
-    nll, kl, counts, predictions = (
-        torch.cat(part, dim).cpu().numpy() for part, dim in zip(zip(*parts, strict=True), (1, 0, 1, 1), strict=True)
+        parts = [_evaluate_batch(vae, *both, samples) for both in zip(x.split(batch_size), windows, strict=True)]
+    nll, kl, squares, r2, counts, predictions = (
+        np.concatenate([part[name] for part in parts])
+        for name in ("nll", "kl", "squares", "r2", "counts", "predictions")
     )
-    data = x.cpu().numpy()
-    mse = float(np.mean([mean_squared_error(data, prediction) for prediction in predictions]))
-    r2 = float(np.mean([r_squared(data, prediction) for prediction in predictions]))
+    latent_kl = kl.mean(0, dtype=np.float64)
     figures = {
-        "nelbo": float(nll.mean(dtype=np.float64) + kl.sum(1).mean(dtype=np.float64)),
-        "paper_loss": mse * math.prod(vae.shape) + beta * float(kl.sum(1).mean(dtype=np.float64)),
-        "mse": mse,
-        "r2": r2,
-        "kl": float(kl.sum(1).mean(dtype=np.float64)),
+        "nelbo": float(nll.mean(dtype=np.float64) + latent_kl.sum()),
+        "nll": float(nll.mean(dtype=np.float64)),
+        "paper_loss": float(squares.mean()) * math.prod(vae.shape) + beta * float(latent_kl.sum()),
+        "mse": float(squares.mean()),
+        "r2": float(np.nanmean(r2)) if np.isfinite(r2).any() else math.nan,
+        "kl": float(latent_kl.sum()),
         "mean_rate": mean_rate(counts),
         "zero_fraction": zero_fraction(counts),
-        "active_latents": active_latents(kl.mean(0)),
+        "lifetime_sparsity": lifetime_sparsity(counts.swapaxes(0, 1)),
+        "active_latents": _active(vae, latent_kl),
     }
-    return Evaluation(figures, counts, predictions[0], kl.mean(0))
+    if not isinstance(vae.likelihood, GaussianLikelihood):
+        del figures["paper_loss"]
+    return Evaluation(figures, counts.swapaxes(0, 1), predictions[:KEPT], latent_kl)
 
 
-def _evaluate_batch(vae: VAE, x: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns nll (S, N), KL (N, K), counts (S, N, K) and predictions (S, N, \\*shape)."""
-    posterior, prior = vae.encode(x).base_dist, vae.latent.prior()
+def _evaluate_batch(vae: VAE, x: Tensor, exposure: Tensor | None, samples: int) -> dict[str, Array]:
+    """Returns nll, squares and r2 (N, S), kl (N, K), counts (N, S, K) and the first predictions (n, \\*shape)."""
+    posterior = vae.posterior(x, exposure)
     z = posterior.sample((samples,))
-    prediction = vae.decode(z)
-    nll = -vae.likelihood(prediction).log_prob(x).flatten(2).sum(2)
-    kl = kl_divergence(posterior, prior.expand(posterior.batch_shape))
-    return nll, kl, z, prediction
+    law = vae.likelihood(vae.decode(z), exposure)
+    nll = -law.log_prob(x).flatten(2).sum(2)
+    predictions, data = law.mean.cpu().numpy(), x.cpu().numpy()
+    return {
+        "nll": nll.T.cpu().numpy(),
+        "kl": vae.latent.divergence(posterior).cpu().numpy(),
+        "squares": np.square(predictions - data, dtype=np.float64).mean(tuple(range(2, predictions.ndim))).T,
+        "r2": r_squared_of_each(data, predictions).T,
+        "counts": vae.latent.activity(z).transpose(0, 1).cpu().numpy(),
+        "predictions": predictions[0, :KEPT],
+    }
+
+
+def _active(vae: VAE, latent_kl: Array) -> int:
+    """Latents that carry information; classes of a categorical that the decoder tells apart from silence."""
+    if not isinstance(vae.latent, CategoricalLatent):
+        return active_latents(latent_kl)
+    norms = np.linalg.norm(dictionary(vae).reshape(len(latent_kl), -1), axis=1)
+    return active_latents(norms / norms.max(), noise=1e-2, information=0.5)
 
 
 @contextmanager
@@ -100,16 +131,17 @@ def _evaluation_mode(vae: VAE, seed: int) -> Iterator[None]:
 
 @torch.no_grad()
 def prior_samples(vae: VAE, number: int, *, seed: int = 0) -> Array:
-    """Decodes exact counts drawn from the prior, shape (number, \\*shape)."""
+    """Means of the data given exact latents drawn from the prior, shape (number, \\*shape)."""
     with _evaluation_mode(vae, seed):
-        decoded: Array = vae.decode(vae.latent.prior().sample((number,))).cpu().numpy()
-    return decoded
+        law = vae.likelihood(vae.decode(vae.latent.prior().sample((number,))))
+    means: Array = law.mean.cpu().numpy()
+    return means
 
 
 @torch.no_grad()
 def dictionary(vae: VAE) -> Array:
-    """The decoder's response to a single spike in each latent, over that to none, shape (K, \\*shape)."""
-    spikes = torch.eye(vae.latent.latent_dim).to(next(vae.parameters()))
+    """The decoder's response to one unit of activity in each latent, over that to none, shape (K, \\*shape)."""
+    units = torch.eye(vae.latent.latent_dim).to(next(vae.parameters()))
     with _evaluation_mode(vae, seed=0):
-        response: Array = (vae.decode(spikes) - vae.decode(torch.zeros_like(spikes))).cpu().numpy()
+        response: Array = (vae.decoder(units) - vae.decoder(torch.zeros_like(units[:1]))).cpu().numpy()
     return response

@@ -112,6 +112,31 @@ def gradient_estimators(
     return figure
 
 
+def comparison(labels: Sequence[str], values: Sequence[Sequence[float]], margins: Sequence[float], name: str) -> Figure:
+    """A figure of merit of configurations, a row each: the runs as dots, their mean with its interval.
+
+    Args:
+        labels: of the configurations.
+        values: of their runs.
+        margins: half of the interval of each mean; NaN draws none.
+        name: of the figure of merit.
+    """
+    longest = max(map(len, labels))
+    figure = Figure(figsize=(4.0 + 0.075 * longest, 0.3 * len(labels) + 0.8), layout="constrained")
+    axis = figure.subplots()
+    rows = np.arange(len(labels))[::-1]
+    for row, runs, margin in zip(rows, values, margins, strict=True):
+        axis.plot(runs, np.full(len(runs), row), "o", color=DATA, markersize=4)
+        axis.errorbar(np.mean(runs), row, xerr=margin, fmt="|", color=FIRST, markersize=10, capsize=3)
+    axis.set_yticks(rows, labels, fontsize=7)
+    axis.set_ylim(-0.6, len(labels) - 0.4)
+    axis.set_xlabel(f"{name.replace('_', ' ')}: runs, mean and 99 % interval", fontsize=8)
+    axis.tick_params(axis="x", labelsize=7)
+    axis.grid(axis="y", color="0.92")
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """Objective, KL divergence, firing rate and what was annealed, over the epochs.
 

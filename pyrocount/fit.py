@@ -5,7 +5,7 @@ import shlex
 import sys
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,17 +14,27 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
-from pyro.infer import Trace_ELBO
+from numpy.typing import NDArray
+from pyro.infer import ELBO, Trace_ELBO
+from torch import Tensor, nn
 
 from pyrocount import figures
-from pyrocount.config import Config, UsageError, option, parse, read_config
+from pyrocount.command_line import UsageError, option, parse, read_config
+from pyrocount.config import Config
 from pyrocount.data import Dataset, load_dataset
-from pyrocount.distributions import ArrivalTimes, GumbelSoftmax, Relaxation, SteinChen, StraightThrough
 from pyrocount.errors import InputError
 from pyrocount.evaluate import Evaluation, dictionary, evaluate, prior_samples
-from pyrocount.inference import NonFiniteLossError, StrictMeanField_ELBO, anneal, train
+from pyrocount.inference import (
+    SPARSE_CODERS,
+    NonFiniteLossError,
+    ScoreFunction_ELBO,
+    StrictMeanField_ELBO,
+    anneal,
+    cosine,
+    train,
+)
 from pyrocount.metrics import mean_squared_error, r_squared
-from pyrocount.models import VAE, make_vae
+from pyrocount.models import VAE, CollapsedVAE, CountLatent, make_vae
 from pyrocount.run import RunFolder
 
 # Temperature and KL weight at the start of training; Pyro scales only by positive numbers.
@@ -32,8 +42,6 @@ FIRST_TEMPERATURE = 1.0
 FIRST_KL_WEIGHT = 1e-4
 # Held-out observations that the history follows; the final figures use all.
 MONITORED = 1000
-
-ELBOS = {"shared": StrictMeanField_ELBO, "exact": StrictMeanField_ELBO, "mc": Trace_ELBO}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,11 +75,20 @@ def fit(config: Config) -> RunFolder:
         InputError: for bad data, a name that is taken, a folder that cannot be written, or no CUDA device.
         NonFiniteLossError: if training diverges; the last good checkpoint is kept.
     """
-    config.check()
+    config = config.resolved()
     device = config.torch_device()
     data = load_dataset(
-        config.data, seed=config.seed, test_fraction=config.test_fraction, standardize=config.standardize
+        config.data,
+        seed=config.seed,
+        test_fraction=config.test_fraction,
+        scaling=config.scaling,
+        data_dir=config.data_dir,
+        download=config.download,
+        whiten=config.whiten,
+        exposure=config.exposure,
     )
+    if config.flip and len(data.shape) != 3:
+        raise InputError("flip", f"it for observations of shape {data.shape}", "images (channels, height, width)")
     torch.manual_seed(config.seed)
     try:
         vae = build(config, data.shape).to(device)
@@ -79,6 +96,10 @@ def fit(config: Config) -> RunFolder:
         if "memory" not in str(error):
             raise
         raise InputError("latent_dim", config.latent_dim, f"a model that fits into the memory of {device}") from error
+    for part in (data.train, data.test):
+        if not vae.likelihood.accepts(data.to_units(torch.from_numpy(part))):
+            problem = f"{config.data}, whose values are not all {vae.likelihood.support}"
+            raise InputError("data", problem, f"such values for --likelihood {config.likelihood}")
     if config.resume:
         run = RunFolder.open(config.out, config.name)
     else:
@@ -104,16 +125,50 @@ def fit(config: Config) -> RunFolder:
 
 def build(config: Config, shape: Sequence[int]) -> VAE:
     """The model that a configuration describes, for observations of this shape, with fresh weights."""
+    config = config.resolved()
     return make_vae(
         config.model,
         shape,
         latent_dim=config.latent_dim,
-        relaxation=_relaxation(config, config.temperature),
-        encoder=config.encoder,
-        decoder=config.decoder,
-        scale=config.scale,
+        estimator=config.estimator,
+        temperature=config.temperature,
+        indicator=config.indicator,
+        max_count=config.max_count,
         shared_dispersion=config.kl == "shared",
+        activation=config.activation,
+        initial_rate=config.initial_rate,
+        encoder=config.encoder or "lin",
+        decoder=config.decoder or "lin",
+        output=config.output or "identity",
+        weight_norm=config.weight_norm,
+        blocks=config.blocks,
+        likelihood=config.likelihood,
+        scale=config.scale,
+        learn_scale=config.learn_scale,
+        infer=_sparse_coder(config),
     )
+
+
+def _sparse_coder(config: Config) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """The inference of the codes that minimise the very loss: its terms are over scale^2 here and there."""
+    if config.model not in SPARSE_CODERS:
+        return None
+    sparsity = config.beta * config.scale**2
+    return partial(SPARSE_CODERS[config.model], sparsity=sparsity, steps=config.inference_steps)
+
+
+def make_elbo(config: Config, vae: VAE) -> nn.Module:
+    """The loss of a resolved configuration's estimator and KL divergence, as a module that takes a batch."""
+    if config.estimator == "exact":
+        collapsed = CollapsedVAE(vae)
+        return Trace_ELBO()(collapsed.model, collapsed.guide)  # type: ignore[arg-type]
+    if config.estimator == "score":
+        elbo: ELBO = ScoreFunction_ELBO(num_particles=config.samples)
+    else:
+        kind = Trace_ELBO if config.kl == "mc" else StrictMeanField_ELBO
+        elbo = kind(num_particles=config.samples, vectorize_particles=config.samples > 1, max_plate_nesting=1)
+    # Pyro takes any callables here, whatever its annotations say.
+    return elbo(vae.model, vae.guide)  # type: ignore[arg-type]
 
 
 def load(path: str | Path) -> VAE:
@@ -132,21 +187,10 @@ def load(path: str | Path) -> VAE:
     return vae.eval()
 
 
-def _relaxation(config: Config, temperature: float) -> Relaxation:
-    match config.estimator:
-        case "gumbel":
-            return GumbelSoftmax(temperature, config.max_count)
-        case "stein":
-            return SteinChen()
-        case "straight-through":
-            return StraightThrough()
-        case _:
-            return ArrivalTimes(temperature, config.indicator, hard=config.estimator == "arrival-hard")
-
-
 def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: RunFolder) -> None:
     fingerprint = zlib.crc32(data.test.tobytes(), zlib.crc32(data.train.tobytes()))
-    training, test = torch.from_numpy(data.train).to(device), torch.from_numpy(data.test).to(device)
+    test = torch.from_numpy(data.test_units()).to(device)
+    windows = None if data.test_exposure is None else torch.from_numpy(data.test_exposure).to(device)
     test_figures = partial(evaluate, vae, beta=config.beta, seed=config.seed)
 
     checkpoint = None
@@ -156,17 +200,19 @@ def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: Run
         run.write_metrics(checkpoint["training"]["history"])
     else:
         run.write_json("config.json", asdict(config) | {"resume": False})
-        initial = test_figures(test).figures
+        initial = test_figures(test, windows).figures
     print(_description(data), file=sys.stderr)
 
     def schedule(progress: float) -> dict[str, float]:
-        temperature = anneal(FIRST_TEMPERATURE, config.temperature, progress)
-        vae.latent.relaxation = _relaxation(config, temperature)
-        vae.kl_weight = anneal(FIRST_KL_WEIGHT, config.beta, progress)
+        exponential = config.temperature_schedule == "exponential"
+        temperature = anneal(FIRST_TEMPERATURE, config.temperature, progress, config.anneal, exponential)
+        vae.latent.set_temperature(temperature)
+        vae.kl_weight = anneal(FIRST_KL_WEIGHT, config.beta, progress, config.anneal)
         return {"kl_weight": vae.kl_weight, "temperature": temperature}
 
     def monitor() -> dict[str, float]:
-        now = test_figures(test[:MONITORED], samples=1).figures
+        first = None if windows is None else windows[:MONITORED]
+        now = test_figures(test[:MONITORED], first, samples=1).figures
         return {"mean_rate": now["mean_rate"]} | {f"test_{name}": now[name] for name in ("nelbo", "kl", "mse", "r2")}
 
     def save(state: dict[str, Any]) -> None:
@@ -176,31 +222,58 @@ def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: Run
             run.append_metrics(state["history"][-1])
 
     history = train(
-        # Pyro takes any callables here, whatever its annotations say.
-        ELBOS[config.kl]()(vae.model, vae.guide),  # type: ignore[arg-type]
+        make_elbo(config, vae),
         vae,
-        torch.optim.Adam(vae.parameters(), lr=config.lr, fused=True),
-        training,
+        _optimizer(config, vae),
+        [_placed(part, device) for part in (data.train, data.train_exposure) if part is not None],
         epochs=config.epochs,
         batch_size=config.batch_size,
         max_gradient_norm=config.max_gradient_norm,
         anneal=schedule,
         monitor=monitor,
         save=save,
+        prepare=partial(_flipped, data) if config.flip else data.to_units,
+        learning_rate=partial(cosine, warmup=config.warmup),
         checkpoint=checkpoint and checkpoint["training"],
     )
 
-    final = test_figures(test)
+    final = test_figures(test, windows)
     units = {"shape": data.shape, "offset": data.offset, "scale": data.scale}
     run.save_weights(vae.state_dict(), {"data": json.dumps(units)})
     _draw(run, vae, data, final, history)
     run.write_json("summary.json", final.figures)
     capped = float((final.counts > config.max_count).mean())
-    if config.estimator == "gumbel" and capped > 0:
+    if config.estimator == "gumbel" and isinstance(vae.latent, CountLatent) and capped > 0:
         problem = f"{capped:.2%} of the posterior counts are larger, which training could not see"
         print(f"warning: --max-count {config.max_count}: {problem}", file=sys.stderr)
     print(_table(final.figures, initial, _mean_image(data)))
     print(run.path)
+
+
+def _optimizer(config: Config, vae: VAE) -> torch.optim.Optimizer:
+    match config.optimizer:
+        case "adamax":
+            return torch.optim.Adamax(vae.parameters(), lr=config.lr)
+        case "adamw":
+            return torch.optim.AdamW(vae.parameters(), lr=config.lr, fused=True)
+        case _:
+            return torch.optim.Adam(vae.parameters(), lr=config.lr, fused=True)
+
+
+def _placed(array: NDArray[Any], device: torch.device) -> Tensor:
+    """The data on the device if they take less than half of what is free there; else where copying is fastest."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor
+    free, _ = torch.cuda.mem_get_info(device)
+    return tensor.to(device) if tensor.nbytes < free / 2 else tensor.pin_memory()
+
+
+def _flipped(data: Dataset, x: Tensor) -> Tensor:
+    """A batch in units, every second image mirrored."""
+    mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+    x = data.to_units(x)
+    return x.flip(-1).where(mirrored, x)
 
 
 def _checked(run: RunFolder, config: Config, fingerprint: int) -> dict[str, Any]:
@@ -232,8 +305,8 @@ def _how_to_go_on(run: RunFolder) -> str:
 
 def _mean_image(data: Dataset) -> dict[str, float]:
     """What predicting the mean of the training set achieves."""
-    mean = data.train.mean(0, keepdims=True)
-    return {"mse": mean_squared_error(data.test, mean), "r2": r_squared(data.test, mean)}
+    mean, test = data.mean(), data.test_units()
+    return {"mse": mean_squared_error(test, mean), "r2": r_squared(test, mean)}
 
 
 def _table(test: Mapping[str, float], initial: Mapping[str, float], mean_image: Mapping[str, float]) -> str:
@@ -241,19 +314,21 @@ def _table(test: Mapping[str, float], initial: Mapping[str, float], mean_image: 
         return f"{figures[name]:.4g}" if name in figures else ""
 
     columns = {"test": test, "initially": initial, "mean image": mean_image}
-    rows = [["figure (exact counts)", *columns]]
+    rows = [["figure (exact samples)", *columns]]
     rows += [[name, *(cell(figures, name) for figures in columns.values())] for name in test]
     return "\n".join(f"{row[0]:<22}" + "".join(f"{value:>12}" for value in row[1:]) for row in rows)
 
 
 def _draw(run: RunFolder, vae: VAE, data: Dataset, final: Evaluation, history: Sequence[Mapping[str, float]]) -> None:
     by_information = np.argsort(-final.latent_kl)
-    limits = float(data.test.min()), float(data.test.max())
-    run.save_figure("reconstructions", figures.reconstructions(data.test, final.reconstructions))
+    shown = data.test_units()[: len(final.reconstructions)]
+    limits = float(shown.min()), float(shown.max())
+    run.save_figure("reconstructions", figures.reconstructions(shown, final.reconstructions))
     run.save_figure("samples", figures.samples(prior_samples(vae, 60), limits=limits))
     run.save_figure("dictionary", figures.dictionary(dictionary(vae)[by_information]))
     run.save_figure("training", figures.training_curves(history))
-    run.save_figure("counts", figures.count_histograms(final.counts, by_information[:8].tolist()))
+    if isinstance(vae.latent, CountLatent):
+        run.save_figure("counts", figures.count_histograms(final.counts, by_information[:8].tolist()))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import torch
 from scipy import stats
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from pyrocount.distributions import (
@@ -24,7 +24,7 @@ from pyrocount.distributions import (
     StraightThrough,
 )
 from pyrocount.errors import InputError
-from pyrocount.models import VAE
+from pyrocount.models import VAE, CountLatent, GaussianLikelihood, expected_prediction, linear_weight
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -208,6 +208,8 @@ def _program(model: Function | VAE, given: Distribution | Tensor) -> tuple[Funct
     if isinstance(model, VAE):
         if not isinstance(given, Tensor):
             raise InputError("given", type(given).__name__, "a tensor of data for the VAE")
+        if not isinstance(model.latent, CountLatent):
+            raise InputError("model", f"a VAE with a {type(model.latent).__name__}", "one with counts")
         vae, x = model, given
 
         def negative_log_likelihood(z: Tensor) -> Tensor:
@@ -215,7 +217,7 @@ def _program(model: Function | VAE, given: Distribution | Tensor) -> tuple[Funct
             return -values.flatten(z.ndim - 1).sum(-1)
 
         with torch.no_grad():
-            return negative_log_likelihood, vae.encode(x).base_dist
+            return negative_log_likelihood, vae.posterior(x)
     counts = given.base_dist if isinstance(given, Independent) else given
     if not isinstance(counts, Counts) or not counts.batch_shape:
         raise InputError("given", f"{given}", "a RelaxedPoisson or RelaxedNegativeBinomial of at least one dimension")
@@ -260,7 +262,8 @@ def _gradients(function: Function, counts: Counts, relaxation: Relaxation, sampl
 
 def _exact(model: Any, given: Any, function: Function, counts: Counts, samples: int) -> tuple[Tensor, Tensor]:
     """The exact gradient and its standard error."""
-    if isinstance(model, VAE) and _is_linear(model.decoder):
+    linear = isinstance(model, VAE) and linear_weight(model.decoder) is not None
+    if linear and isinstance(model.likelihood, GaussianLikelihood):
         gradient = _linear_gradient(model, given, counts).double()
         return gradient, torch.zeros_like(gradient)
     mean = counts.counts.mean.detach()
@@ -285,19 +288,14 @@ def _exact(model: Any, given: Any, function: Function, counts: Counts, samples: 
     return first / samples, (variance / samples).sqrt()
 
 
-def _is_linear(decoder: nn.Module) -> bool:
-    parts = [module for module in decoder.modules() if not isinstance(module, nn.Sequential)]
-    return all(isinstance(part, nn.Linear | nn.Flatten | nn.Unflatten | nn.Identity) for part in parts)
-
-
 def _linear_gradient(vae: VAE, x: Tensor, counts: Counts) -> Tensor:
-    """Of E|x - Phi z|^2 / (2 scale^2) = (|x - Phi E z|^2 + Var z . diag(Phi^T Phi)) / (2 scale^2)."""
+    """Of E|x - Phi z|^2 / (2 scale^2)."""
     log_mean = counts.counts.mean.detach().log().requires_grad_()
     with torch.enable_grad():
-        q = _made(counts, log_mean, Discrete())
-        columns = vae.decode(torch.eye(log_mean.shape[-1]).to(log_mean)) - vae.decode(torch.zeros_like(log_mean[:1]))
-        squares = (x - vae.decode(q.mean)).square().sum() + (q.variance @ columns.flatten(1).square().sum(1)).sum()
-    (gradient,) = torch.autograd.grad(squares / (2 * vae.likelihood.scale**2), log_mean)
+        mean, scatter = expected_prediction(vae, _made(counts, log_mean, Discrete()))
+        squares = (x - mean).square().sum() + scatter.sum()
+    scale = vae.likelihood.scale.detach()
+    (gradient,) = torch.autograd.grad(squares / (2 * scale**2), log_mean)
     return gradient
 
 

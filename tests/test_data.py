@@ -29,7 +29,7 @@ def test_digits_are_real_and_standardised():
 
 def test_splits_are_disjoint_seeded_and_complete(save):
     path = save(np.arange(50.0)[:, None] * [1, 1])
-    first, again, other = (load_dataset(str(path), seed=seed, standardize=False) for seed in (0, 0, 1))
+    first, again, other = (load_dataset(str(path), seed=seed, scaling="none") for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.train, again.train)
     assert not np.array_equal(first.test, other.test)
     assert sorted([*first.train[:, 0], *first.test[:, 0]]) == list(range(50))
@@ -90,7 +90,7 @@ def test_what_float32_would_lose_is_kept(save):
     tiny = load_dataset(str(save(1e-150 * np.random.default_rng(0).random((50, 3)), "tiny.npy")))
     assert tiny.train.std() == pytest.approx(1, abs=1e-4)
     with pytest.raises(InputError, match=r"values up to 1e\+39, expected values within the range of float32"):
-        load_dataset(str(save(np.full((4, 2), 1e39))), standardize=False)
+        load_dataset(str(save(np.full((4, 2), 1e39))), scaling="none")
 
 
 def test_bad_files_are_named(tmp_path, save):

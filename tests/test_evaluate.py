@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from pyrocount import ArrivalTimes
 from pyrocount.evaluate import dictionary, evaluate, prior_samples
 from pyrocount.models import make_vae
 
@@ -12,7 +11,7 @@ X = torch.randn(30, 1, 6, 5, generator=torch.Generator().manual_seed(0))
 @pytest.fixture(params=["poisson", "negbio"])
 def vae(request):
     torch.manual_seed(0)
-    options = {"decoder": "lin", "shared_dispersion": False, "relaxation": ArrivalTimes(0.1)}
+    options = {"decoder": "lin", "shared_dispersion": False}
     return make_vae(request.param, X.shape[1:], latent_dim=4, **options)
 
 

@@ -6,32 +6,26 @@ from torch.distributions import kl_divergence
 
 from pyrocount import ArrivalTimes, Discrete, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen
 from pyrocount.distributions import kl as kl_module
-from pyrocount.models import MODELS, GaussianLikelihood, NegativeBinomialLatent, PoissonLatent, make_vae
+from pyrocount.models import (
+    MODELS,
+    CountLatent,
+    NegativeBinomialLatent,
+    PoissonLatent,
+    SparseLatent,
+    make_vae,
+)
 
 SHAPE, K = (1, 8, 8), 6
 
 
 def vae_of(model="negbio", shape=SHAPE, relaxation=ArrivalTimes(0.1), **options):
-    return make_vae(model, shape, latent_dim=K, relaxation=relaxation, **options)
+    vae = make_vae(model, shape, latent_dim=K, **options)
+    if isinstance(vae.latent, CountLatent):
+        vae.latent.relaxation = relaxation
+    return vae
 
 
 everything = pytest.mark.parametrize(("model", "shared"), [("poisson", True), ("negbio", True), ("negbio", False)])
-
-
-@pytest.mark.parametrize("network", ["lin", "mlp", "conv"])
-@pytest.mark.parametrize("shape", [(1, 4, 4), (1, 8, 8), (3, 7, 10), (2, 28, 28), (3, 33, 16)], ids=str)
-def test_networks_fit_the_shape_of_the_data(network, shape):
-    vae = vae_of(shape=shape, encoder=network, decoder=network)
-    x = torch.randn(3, *shape)
-    assert vae.encode(x).batch_shape == (3,)
-    assert vae.decoder(torch.ones(3, K)).shape == x.shape
-
-
-@pytest.mark.parametrize("network", ["lin", "mlp"])
-def test_networks_fit_tables(network):
-    vae = vae_of(shape=(11,), encoder=network, decoder=network)
-    assert vae.decoder(torch.ones(3, K)).shape == (3, 11)
-    assert vae.code(torch.randn(3, 11)).shape == (3, K)
 
 
 @everything
@@ -164,24 +158,18 @@ def test_parameters_stay_within_their_limits():
     assert (PoissonLatent(K).posterior(extreme[:, :K]).log_rate == 5).all()
 
 
-def test_default_scale_makes_the_loss_the_sum_of_squares():
-    x, prediction = torch.randn(4, 5), torch.randn(4, 5)
-    loss = -GaussianLikelihood()(prediction).log_prob(x)
-    constant = 0.5 * torch.log(torch.tensor(torch.pi))
-    torch.testing.assert_close(loss - constant, (x - prediction) ** 2)
-
-
 def test_registry_builds_what_it_names():
-    assert {name: type(vae_of(name).latent) for name in MODELS} == {
-        "poisson": PoissonLatent,
-        "negbio": NegativeBinomialLatent,
-    }
+    for name, family in MODELS.items():
+        if family is not SparseLatent:
+            assert type(vae_of(name).latent) is family
+    assert MODELS["negbio"] is NegativeBinomialLatent
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: vae_of("gamma"), "model: got 'gamma', expected one of poisson, negbio"),
+        (lambda: vae_of("gamma"), "model: got 'gamma', expected one of poisson, negbio, gaussian"),
+        (lambda: vae_of(likelihood="cauchy"), "likelihood: got 'cauchy', expected one of gaussian, bernoulli, poisson"),
         (lambda: vae_of(encoder="rnn"), "encoder: got 'rnn', expected one of lin, mlp, conv"),
         (lambda: vae_of(decoder="rnn"), "decoder: got 'rnn'"),
         (

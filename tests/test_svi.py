@@ -15,7 +15,8 @@ DATA = torch.rand(50, 12, generator=torch.Generator().manual_seed(0))
 def run(epochs=4, checkpoint=None, stop_after=None, relaxation=ArrivalTimes(0.1), **changes):
     """Trains a small VAE; returns it, its history and all checkpoints."""
     torch.manual_seed(5)
-    vae = make_vae("negbio", (12,), latent_dim=4, relaxation=relaxation)
+    vae = make_vae("negbio", (12,), latent_dim=4)
+    vae.latent.relaxation = relaxation
     checkpoints = []
 
     def save(state):
@@ -38,7 +39,7 @@ def run(epochs=4, checkpoint=None, stop_after=None, relaxation=ArrivalTimes(0.1)
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-2)
     history = []
     try:
-        history = train(elbo, vae, optimizer, DATA, save=save, checkpoint=checkpoint, **options)
+        history = train(elbo, vae, optimizer, [DATA], save=save, checkpoint=checkpoint, **options)
     except KeyboardInterrupt:
         assert stop_after is not None
     return vae, history, checkpoints
@@ -79,7 +80,7 @@ def test_progress_starts_at_0_and_the_loss_is_a_mean_over_observations():
 
     sgd = torch.optim.SGD(module.parameters(), lr=1.0)
     (row,) = train(
-        elbo, module, sgd, DATA, epochs=1, batch_size=16, max_gradient_norm=10.0, anneal=progress,
+        elbo, module, sgd, [DATA], epochs=1, batch_size=16, max_gradient_norm=10.0, anneal=progress,
         monitor=lambda: {"mean_rate": 0.0}, save=lambda state: None,
     )  # fmt: skip
     assert seen == [0.0, 0.25, 0.5, 0.75]
@@ -114,7 +115,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_harms_the_weights(what):
 
     with pytest.raises(NonFiniteLossError, match=r"step 7 \(epoch 2\): ") as caught:
         train(
-            elbo, module, torch.optim.SGD(module.parameters(), lr=0.1), DATA, epochs=5, batch_size=10,
+            elbo, module, torch.optim.SGD(module.parameters(), lr=0.1), [DATA], epochs=5, batch_size=10,
             max_gradient_norm=1.0, anneal=lambda progress: {}, monitor=lambda: {"mean_rate": 0.0}, save=saved.append,
         )  # fmt: skip
     assert (caught.value.step, caught.value.epoch) == (7, 2)
@@ -128,8 +129,8 @@ def test_gradients_are_clipped():
     weight = torch.nn.Parameter(torch.zeros(()))
     module = torch.nn.ParameterList([weight])
     history = train(
-        lambda batch: -1e6 * weight * len(batch), module, torch.optim.SGD(module.parameters(), lr=1.0), DATA, epochs=1,
-        batch_size=50, max_gradient_norm=0.5, anneal=lambda progress: {}, monitor=lambda: {"mean_rate": 0.0},
+        lambda batch: -1e6 * weight * len(batch), module, torch.optim.SGD(module.parameters(), lr=1.0), [DATA],
+        epochs=1, batch_size=50, max_gradient_norm=0.5, anneal=lambda progress: {}, monitor=lambda: {"mean_rate": 0.0},
         save=lambda state: None,
     )  # fmt: skip
     assert weight.item() == pytest.approx(0.5 * cosine(0.0))

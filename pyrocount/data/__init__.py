@@ -1,6 +1,16 @@
-"""Data sets as arrays: named ones, files of the user's, seeded splits."""
+"""Data sets as arrays: named ones, files of the user's, patches of images, seeded splits."""
 
-from .dataset import Dataset, load_dataset
+from .dataset import NAMED, SCALINGS, Dataset, default_scaling, load_dataset
 from .files import read_array
+from .patches import normalise_contrast, whiten
 
-__all__ = ["Dataset", "load_dataset", "read_array"]
+__all__ = [
+    "NAMED",
+    "SCALINGS",
+    "Dataset",
+    "default_scaling",
+    "load_dataset",
+    "normalise_contrast",
+    "read_array",
+    "whiten",
+]

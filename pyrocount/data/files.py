@@ -7,12 +7,14 @@ from numpy.typing import NDArray
 
 from pyrocount.errors import InputError
 
+Floats = NDArray[np.float32 | np.float64]
 
-def read_array(path: str | Path, argument: str = "data") -> NDArray[np.float32 | np.float64]:
+
+def read_array(path: str | Path, argument: str = "data") -> Floats:
     """Reads the observations in a ``.npy`` or ``.npz`` file.
 
     Args:
-        path: the file. An ``.npz`` holds a single array or one named ``x``.
+        path: the file. An ``.npz`` holds one array (beside ``exposure``), or one named ``x``.
         argument: what to call the path in errors.
 
     Returns:
@@ -22,13 +24,49 @@ def read_array(path: str | Path, argument: str = "data") -> NDArray[np.float32 |
     Raises:
         InputError: if the file is missing or corrupt, or the array has another rank, is empty or not finite.
     """
-    values = _read(Path(path), argument)
-    if values.dtype.kind not in "buif":
-        raise InputError(argument, f"{path} with dtype {values.dtype}", "an array of numbers")
+    values = _numbers(_observations(_read(Path(path), argument), path, argument), path, argument)
     if values.ndim not in (2, 4):
         raise InputError(argument, f"{path} of shape {values.shape}", "N x features or N x channels x height x width")
     if values.size == 0 or len(values) < 2:
         raise InputError(argument, f"{path} of shape {values.shape}", "at least 2 observations of at least 1 value")
+    return values
+
+
+def read_exposure(path: str | Path, number: int, argument: str = "data") -> Floats | None:
+    """Reads the lengths of the observation windows: the array ``exposure`` of an ``.npz`` file, where it has one.
+
+    Args:
+        path: the file.
+        number: of observations.
+        argument: what to call the path in errors.
+
+    Returns:
+        Positive numbers, shape (number,), or None.
+
+    Raises:
+        InputError: if they are not that.
+    """
+    arrays = _read(Path(path), argument)
+    if "exposure" not in arrays:
+        return None
+    exposure = _numbers(arrays["exposure"], path, argument)
+    if exposure.shape != (number,) or not (exposure > 0).all():
+        problem = f"{path} with an exposure of shape {exposure.shape} from {exposure.min(initial=np.inf):g}"
+        raise InputError(argument, problem, f"{number} positive numbers")
+    return exposure
+
+
+def read_images(path: str | Path, argument: str = "data") -> Floats:
+    """Reads grey images of shape (number, height, width), with the errors of ``read_array``."""
+    values = _numbers(_observations(_read(Path(path), argument), path, argument), path, argument)
+    if values.ndim != 3 or values.size == 0:
+        raise InputError(argument, f"{path} of shape {values.shape}", "images x height x width")
+    return values
+
+
+def _numbers(values: NDArray[np.generic], path: str | Path, argument: str) -> Floats:
+    if values.dtype.kind not in "buif":
+        raise InputError(argument, f"{path} with dtype {values.dtype}", "an array of numbers")
     if bad := np.count_nonzero(~np.isfinite(values)):
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
         raise InputError(
@@ -37,7 +75,15 @@ def read_array(path: str | Path, argument: str = "data") -> NDArray[np.float32 |
     return values.astype(np.result_type(values.dtype, np.float32), copy=False)
 
 
-def _read(path: Path, argument: str) -> NDArray[np.generic]:
+def _observations(arrays: dict[str, NDArray[np.generic]], path: str | Path, argument: str) -> NDArray[np.generic]:
+    names = [name for name in arrays if name != "exposure"]
+    if len(names) != 1 and "x" not in names:
+        raise InputError(argument, f"{path} with arrays {', '.join(names) or 'none'}", "one array, or one named x")
+    return arrays["x" if "x" in names else names[0]]
+
+
+def _read(path: Path, argument: str) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a file by name; the one of a ``.npy`` file is x."""
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(argument, f"{path}, which {problem}", "a .npy or .npz file")
@@ -48,13 +94,11 @@ def _read(path: Path, argument: str) -> NDArray[np.generic]:
             file.seek(0)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                return loaded
-            names = loaded.files
-            if len(names) != 1 and "x" not in names:
-                raise InputError(
-                    argument, f"{path} with arrays {', '.join(names) or 'none'}", "one array, or one named x"
-                )
-            return np.asarray(loaded["x" if "x" in names else names[0]])
+                return {"x": loaded}
+            wanted = [name for name in loaded.files if name in ("x", "exposure")]
+            if "x" not in wanted and len(loaded.files) - len(wanted) > 1:
+                return {name: np.empty(0) for name in loaded.files}
+            return {name: np.asarray(loaded[name]) for name in (wanted if "x" in wanted else loaded.files)}
     except InputError:
         raise
     except Exception as error:  # A damaged file may bring any.

@@ -3,6 +3,7 @@
 from . import kl as _kl  # noqa: F401  (registers the divergences)
 from .count_distribution import CountDistribution
 from .relaxations import ArrivalTimes, Discrete, GumbelSoftmax, Relaxation, SteinChen, StraightThrough
+from .relaxed_categorical import RelaxedCategorical
 from .relaxed_negative_binomial import RelaxedNegativeBinomial
 from .relaxed_poisson import RelaxedPoisson
 
@@ -12,6 +13,7 @@ __all__ = [
     "Discrete",
     "GumbelSoftmax",
     "Relaxation",
+    "RelaxedCategorical",
     "RelaxedNegativeBinomial",
     "RelaxedPoisson",
     "SteinChen",

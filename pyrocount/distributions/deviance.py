@@ -17,21 +17,24 @@ def log_ratio(a: Tensor, b: Tensor, log_a: Tensor, log_b: Tensor) -> Tensor:
     return torch.log1p(((a - b) / b).where(near, 0.0)).where(near, log_a - log_b)
 
 
-def poisson_deviance(mean: Tensor, other: Tensor, delta: Tensor) -> Tensor:
-    """m log(m / o) - m + o for the means m and o, where ``delta`` is log(m / o)."""
+def poisson_deviance(mean: Tensor, other: Tensor, delta: Tensor, fine: bool = True) -> Tensor:
+    """m log(m / o) - m + o for the means m and o; ``delta`` is log(m / o), and see ``log1p_residual`` for ``fine``."""
     near = delta.abs() < 1
-    close = mean * log1p_residual(torch.expm1(-delta.where(near, 0.0)))
+    step = delta.where(near, 0.0)
+    close = mean * (log1p_residual(torch.expm1(-step)) if fine else torch.expm1(-step) + step)
     far = mean * delta.where(mean > 0, 0.0) - mean + other
     return close.where(near, far)
 
 
-def negative_binomial_deviance(mean: Tensor, total_count: Tensor, logits: Tensor, delta: Tensor) -> Tensor:
+def negative_binomial_deviance(
+    mean: Tensor, total_count: Tensor, logits: Tensor, delta: Tensor, fine: bool = True
+) -> Tensor:
     """m log(m / o) - (m + r) log((m + r) / (o + r)) for the means m and o = r exp(logits); ``delta`` is log(m / o)."""
     log_p, log_1mp = logsigmoid(logits), logsigmoid(-logits)
     near = delta.abs() < 1
     step = delta.where(near, 0.0)
-    close = total_count * log1p_residual(log_p.exp() * torch.expm1(step))
-    close = close + mean * log1p_residual(log_1mp.exp() * torch.expm1(-step))
+    close = total_count * log1p_residual(log_p.exp() * torch.expm1(step), fine)
+    close = close + mean * log1p_residual(log_1mp.exp() * torch.expm1(-step), fine)
     # The linear parts of the two terms cancel: far apart they may be left out.
     step = delta.where(~near & (mean > 0), 2.0)
     far = (mean * _log_mixture(log_1mp, log_p, -step)).where(mean > 0, 0.0)

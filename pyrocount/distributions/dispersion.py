@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from .overrides import overridable
+
 # Stands for the total_count of a Poisson distribution, in which every term below has its limit.
 POISSON = 1e200
 # Step in log t, and the parts of the integral left out below the first node and beyond the last. Absolute errors of
@@ -18,6 +20,7 @@ NODES = 128
 MOST_NODES = 1024
 
 
+@overridable
 def dispersion_divergence(mean: Tensor, total_count: Tensor, other: Tensor, fine: bool = True) -> Tensor:
     r"""KL(NB(r, m) || NB(s, m)) for a mean m and total_counts r and s, all of one shape.
 

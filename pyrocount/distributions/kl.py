@@ -66,15 +66,16 @@ def _kl(q: _Family, p: _Family) -> Tensor:
         delta = (a.location - b.location) + (a.log_size - b.log_size)
     else:
         delta = log_ratio(a.mean, b.mean, a.location + a.log_size, b.location + b.log_size)
-    if b.total_count is None:
-        kl = poisson_deviance(a.mean, b.mean, delta)
-    else:
-        kl = negative_binomial_deviance(a.mean, b.total_count, b.location, delta)
     dtype = torch.promote_types(_dtype(q), _dtype(p))
+    fine = dtype == torch.float64
+    if b.total_count is None:
+        kl = poisson_deviance(a.mean, b.mean, delta, fine)
+    else:
+        kl = negative_binomial_deviance(a.mean, b.total_count, b.location, delta, fine)
     if not shared:
         r, s = (POISSON if d.total_count is None else d.total_count for d in (a, b))
         mean, r, s = broadcast_all(a.mean.expand(kl.shape), r, s)
-        kl = kl + dispersion_divergence(mean, r, s, fine=dtype == torch.float64)
+        kl = kl + dispersion_divergence(mean, r, s, fine=fine)
     return kl.to(dtype)
 
 

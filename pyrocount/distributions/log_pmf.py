@@ -14,6 +14,7 @@ from torch.autograd import Function
 from torch.nn.functional import logsigmoid
 
 from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
+from .overrides import overridable
 from .special import (
     HALF_LOG_TWO_PI,
     STIRLING_FROM,
@@ -25,6 +26,7 @@ from .special import (
 )
 
 
+@overridable
 def poisson_log_pmf(count: Tensor, rate: Tensor | None = None, log_rate: Tensor | None = None) -> Tensor:
     """log Poisson(count; rate) with one of the two parameters, broadcast over the arguments."""
     parameter = rate if log_rate is None else log_rate
@@ -33,6 +35,7 @@ def poisson_log_pmf(count: Tensor, rate: Tensor | None = None, log_rate: Tensor 
     return result
 
 
+@overridable
 def negative_binomial_log_pmf(
     count: Tensor, total_count: Tensor, probs: Tensor | None = None, logits: Tensor | None = None
 ) -> Tensor:

@@ -1,5 +1,7 @@
 """The Poisson distribution with a choice of how gradients flow through its counts."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.distributions import constraints
@@ -10,6 +12,7 @@ from pyrocount.arguments import exactly_one
 from .count_distribution import CountDistribution
 from .log_pmf import poisson_log_pmf
 from .relaxations import ArrivalTimes, Relaxation
+from .relaxations.base import with_derivative
 
 
 class RelaxedPoisson(CountDistribution):
@@ -76,6 +79,19 @@ class RelaxedPoisson(CountDistribution):
 
     def _draw_rate(self, shape: torch.Size) -> Tensor:
         return self.rate.expand(shape)
+
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Draws values of shape (\\*sample_shape, \\*batch_shape), with the gradient of the relaxation.
+
+        Raises:
+            NotImplementedError: if the relaxation has none.
+        """
+        if "log_rate" not in self._given or not self.has_rsample:
+            return super().rsample(sample_shape)
+        # Straight to the log rate, in which the derivative is known.
+        rate = self._checked_rate(sample_shape).detach()
+        value, slope = self.relaxation.draw(rate)
+        return with_derivative(value, self.log_rate.expand(rate.shape), slope)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of counts, in nats; of real values, its continuation by the gamma function."""

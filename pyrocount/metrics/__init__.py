@@ -1,6 +1,14 @@
 """Figures of merit: functions of arrays."""
 
-from .counts import active_latents, mean_rate, zero_fraction
-from .reconstruction import mean_squared_error, r_squared
+from .counts import active_latents, lifetime_sparsity, mean_rate, zero_fraction
+from .reconstruction import mean_squared_error, r_squared, r_squared_of_each
 
-__all__ = ["active_latents", "mean_rate", "mean_squared_error", "r_squared", "zero_fraction"]
+__all__ = [
+    "active_latents",
+    "lifetime_sparsity",
+    "mean_rate",
+    "mean_squared_error",
+    "r_squared",
+    "r_squared_of_each",
+    "zero_fraction",
+]

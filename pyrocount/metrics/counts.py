@@ -26,6 +26,34 @@ def zero_fraction(counts: Array) -> float:
     return float(np.mean(counts == 0))
 
 
+def lifetime_sparsity(counts: Array) -> float:
+    r"""How selective latents are, averaged over those that are ever active.
+
+    .. math:: s = \Big(1 - \frac{(\sum_i z_i)^2}{N \sum_i z_i^2}\Big) \Big/ \Big(1 - \frac1N\Big)
+
+    of a latent's activity over N observations: 1 if it responds to a single one, 0 if to all alike.
+
+    Args:
+        counts: shape (..., N, K); averaged over leading dimensions too.
+
+    Returns:
+        A number from 0 to 1; NaN if no latent is ever active.
+
+    Reference:
+        Vinje and Gallant, Sparse Coding and Decorrelation in Primary Visual Cortex, Science 2000; Vafaii, Galor and
+        Yates, Poisson Variational Autoencoder, NeurIPS 2024, equation 5.
+
+    >>> lifetime_sparsity(np.array([[1.0, 2.0, 0.0], [0.0, 2.0, 0.0]]))
+    0.5
+    """
+    number = counts.shape[-2]
+    sums, squares = counts.sum(-2, dtype=np.float64), np.square(counts, dtype=np.float64).sum(-2)
+    active = squares > 0
+    if number < 2 or not active.any():
+        return float("nan")
+    return float(np.mean((1 - sums[active] ** 2 / (number * squares[active])) / (1 - 1 / number)))
+
+
 def active_latents(kl: Array, *, noise: float = 1e-3, information: float = 0.1) -> int:
     """Number of latents that carry information about the data.
 

@@ -30,8 +30,15 @@ def r_squared(x: Array, prediction: Array) -> float:
     >>> r_squared(np.array([[0.0, 2.0]]), np.array([[0.0, 1.0]]))
     0.5
     """
+    each = r_squared_of_each(x, prediction)
+    return float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
+
+
+def r_squared_of_each(x: Array, prediction: Array) -> Array:
+    """The same for each observation, shape (..., N); NaN for those that are constant."""
     axes = tuple(range(1 - x.ndim, 0))
     total = np.square(x - x.mean(axes, keepdims=True), dtype=np.float64).sum(axes)
     residual = np.square(x - prediction, dtype=np.float64).sum(axes)
     varied = x.max(axes) > x.min(axes)
-    return float(np.mean(1 - residual[..., varied] / total[varied])) if varied.any() else float("nan")
+    explained: Array = 1 - residual / np.where(varied, total, np.nan)
+    return explained

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrocount.errors import InputError
 
+from ..poisson_sampler import poisson
 from .base import Relaxation, positive_temperature, positive_temperatures
 
 
@@ -85,8 +86,8 @@ class ArrivalTimes(Relaxation):
         length = 1 + half_width * tau - start
 
         flat = rate.flatten()
-        value = torch.poisson(flat * start)
-        inside = torch.poisson(flat * length).long()
+        value = poisson(flat * start)
+        inside = poisson(flat * length).long()
         owner = torch.arange(len(flat), device=rate.device).repeat_interleave(inside)
         if isinstance(tau, Tensor):
             tau, start, length = tau[owner], start[owner], length[owner]

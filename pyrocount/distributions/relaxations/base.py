@@ -13,6 +13,8 @@ from torch.autograd.function import once_differentiable
 from pyrocount import arguments
 from pyrocount.errors import InputError
 
+from ..overrides import overridable
+
 
 class Relaxation(ABC):
     """A way to sample Poisson counts together with their derivative with respect to the log rate."""
@@ -43,6 +45,9 @@ class Relaxation(ABC):
             where the rate is NaN or infinite. Neither carries an autograd graph.
         """
         with torch.no_grad():
+            # One pass tells that all is well, where to look at its result does not wait for a device.
+            if rate.device.type == "cpu" and not torch.compiler.is_compiling() and math.isfinite(rate.sum().item()):
+                return self._draw(rate)
             finite = rate.isfinite()
             value, slope = self._draw(rate.where(finite, 0.0))
             return value.where(finite, math.nan), slope.where(finite, math.nan)
@@ -115,6 +120,7 @@ class _WithDerivative(Function):
         return None, grad * derivative, None
 
 
+@overridable
 def with_derivative(value: Tensor, parameter: Tensor, derivative: Tensor) -> Tensor:
     """Returns ``value`` with the given derivative with respect to ``parameter``; all three have one shape."""
     result: Tensor = _WithDerivative.apply(value, parameter, derivative)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..poisson_sampler import poisson
 from .base import Relaxation
 
 
@@ -22,7 +23,7 @@ class Discrete(Relaxation):
         return False
 
     def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.poisson(rate), torch.zeros_like(rate)
+        return poisson(rate), torch.zeros_like(rate)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class SteinChen(Relaxation):
     """
 
     def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
-        count = torch.poisson(rate)
+        count = poisson(rate)
         return count, (rate + count) / 2
 
 
@@ -57,4 +58,4 @@ class StraightThrough(Relaxation):
     """
 
     def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.poisson(rate), rate
+        return poisson(rate), rate

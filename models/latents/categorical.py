@@ -1,0 +1,70 @@
+"""One categorical latent of K classes."""
+
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from pyrocount.distributions import RelaxedCategorical
+
+from .base import Latent, LatentOptions
+
+
+class CategoricalLatent(Latent):
+    """One one-hot of K classes with a uniform prior, relaxed by Gumbel-softmax in training mode.
+
+    Args:
+        latent_dim: number of classes K.
+        estimator: ``"gumbel"`` (soft values), ``"straight-through"`` (one-hot values with the gradient of the soft
+            ones) or ``"score"`` (one-hot values; Pyro uses its score function).
+        temperature: of the softmax, positive.
+
+    References:
+        Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax, ICLR 2017; Vafaii, Galor and Yates,
+        Poisson Variational Autoencoder, NeurIPS 2024, section 4.
+    """
+
+    estimators: ClassVar = ("gumbel", "straight-through", "score", "exact")
+    logits: Tensor
+
+    def __init__(self, latent_dim: int, estimator: str = "gumbel", temperature: float = 0.1) -> None:
+        super().__init__(latent_dim)
+        self.features = latent_dim
+        self.relaxed = estimator in ("gumbel", "straight-through")
+        self.hard = estimator == "straight-through"
+        self.temperature = temperature
+        self.register_buffer("logits", torch.zeros(latent_dim), persistent=False)
+
+    @classmethod
+    def build(cls, latent_dim: int, options: LatentOptions) -> Self:
+        """A family from the options of a command line."""
+        return cls(latent_dim, options.estimator, options.temperature)
+
+    def prior(self) -> RelaxedCategorical:
+        """The prior of one observation, event shape (K,)."""
+        return self._distribution(self.logits)
+
+    def posterior(self, features: Tensor) -> RelaxedCategorical:
+        """The posterior given features of shape (N, K), batch shape (N,) and event shape (K,)."""
+        return self._distribution(features)
+
+    def _distribution(self, logits: Tensor) -> RelaxedCategorical:
+        temperature = self.temperature if self.relaxed and self.training else None
+        return RelaxedCategorical(logits=logits, temperature=temperature, hard=self.hard)
+
+    def code(self, posterior: RelaxedCategorical) -> Tensor:
+        """The representation: the logits, shape (N, K)."""
+        return posterior.logits
+
+    def divergence(self, posterior: RelaxedCategorical) -> Tensor:
+        """What each class contributes to the KL divergence, in nats, shape (N, K); single ones may be negative."""
+        return posterior.probs * (posterior.logits - self.prior().logits)
+
+    def scatter(self, posterior: RelaxedCategorical, columns: Tensor) -> Tensor:
+        """Trace of the covariance of ``columns @ one_hot``, shape (N,), for columns of shape (D, K)."""
+        probs = posterior.probs
+        return probs @ columns.square().sum(0) - (probs @ columns.T).square().sum(-1)
+
+    def set_temperature(self, temperature: float) -> None:
+        """Sets the temperature of the softmax."""
+        self.temperature = temperature

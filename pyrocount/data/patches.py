@@ -1,0 +1,133 @@
+"""Patches of natural images, whitened and contrast-normalised."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import fft, ndimage
+
+from pyrocount.errors import InputError
+
+from .files import read_images
+
+FloatArray = NDArray[np.float32]
+
+SIZE = 16
+# Patches for training and testing, drawn from separate parts of every image.
+NUMBER, TEST_NUMBER = 40_000, 8_000
+TEST_PART = 0.2
+# Cut-off of the low-pass filter, in cycles a pixel: Olshausen and Field's 200 cycles of a picture of 512 pixels.
+CUT_OFF = 0.39
+# Pixels that the filters spoil at the edges, and the width of the window in which contrast is measured.
+BORDER, CONTRAST_WIDTH = 8, 8.0
+
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
+
+
+def load_patches(source: str | None, *, seed: int, whiten_images: bool) -> tuple[FloatArray, FloatArray]:
+    """Training and test patches, shape (N, 1, 16, 16).
+
+    The right fifth of every image is kept for testing, so that no test patch overlaps one of training.
+
+    Args:
+        source: a folder of images, or a ``.npy`` or ``.npz`` file with an array (images, height, width); by default
+            scikit-learn's two sample photographs.
+        seed: chooses the patches.
+        whiten_images: whether to whiten the images before their contrast is normalised; not where they already are.
+
+    Raises:
+        InputError: naming ``data_dir``, if there are no images of sufficient size.
+    """
+    images = _photographs() if source is None else _images(Path(source).expanduser())
+    generator = np.random.default_rng(seed)
+    parts: tuple[list[FloatArray], list[FloatArray]] = ([], [])
+    for image in images:
+        prepared = normalise_contrast(whiten(image) if whiten_images else image - image.mean())
+        inner = prepared[BORDER:-BORDER, BORDER:-BORDER].astype(np.float32)
+        border = round((1 - TEST_PART) * inner.shape[1])
+        for part, into in zip((inner[:, :border], inner[:, border:]), parts, strict=True):
+            if min(part.shape) < SIZE:
+                smallest = f"{SIZE + 2 * BORDER} x {round(SIZE / TEST_PART) + 2 * BORDER}"
+                shape = " x ".join(map(str, image.shape))
+                raise InputError("data_dir", f"{source} with an image of {shape}", f"images of at least {smallest}")
+            into.append(part)
+    train, test = (_crops(part, number, generator) for part, number in zip(parts, (NUMBER, TEST_NUMBER), strict=True))
+    return train, test
+
+
+def _crops(images: list[FloatArray], number: int, generator: np.random.Generator) -> FloatArray:
+    """Random patches, the same number of each image but for the remainder."""
+    patches = []
+    for index, image in enumerate(images):
+        share = number // len(images) + (index < number % len(images))
+        windows = np.lib.stride_tricks.sliding_window_view(image, (SIZE, SIZE))
+        rows, columns = (generator.integers(0, size, share) for size in windows.shape[:2])
+        patches.append(windows[rows, columns])
+    return np.concatenate(patches)[:, None]
+
+
+def whiten(image: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Flattens the 1/f spectrum of a natural image and cuts off the highest frequencies, where noise prevails.
+
+    The filter is f exp(-(f / 0.39)^4), f in cycles a pixel, on the image reflected at its edges.
+
+    Args:
+        image: shape (height, width).
+
+    Returns:
+        Of the same shape, mean 0 and variance 1 (0 for a constant image).
+
+    Reference:
+        Olshausen and Field, Sparse Coding with an Overcomplete Basis Set, Vision Research 1997, section 3.
+    """
+    height, width = image.shape
+    mirrored = np.pad(np.asarray(image, np.float64) - np.mean(image), ((0, height), (0, width)), mode="symmetric")
+    frequency = np.hypot(fft.fftfreq(2 * height)[:, None], fft.rfftfreq(2 * width))
+    spectrum = fft.rfft2(mirrored) * frequency * np.exp(-((frequency / CUT_OFF) ** 4))
+    filtered = fft.irfft2(spectrum, mirrored.shape)[:height, :width]
+    filtered -= filtered.mean()
+    deviation = filtered.std()
+    return filtered / deviation if deviation > 0 else filtered
+
+
+def normalise_contrast(image: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Divides an image by its local standard deviation, and by no less than a tenth of that of the whole image.
+
+    Args:
+        image: whitened, shape (height, width).
+    """
+    squares = np.square(np.asarray(image, np.float64))
+    local = ndimage.gaussian_filter(squares, CONTRAST_WIDTH)
+    floor = 0.01 * squares.mean() + np.finfo(np.float64).tiny
+    return np.asarray(image / np.sqrt(np.maximum(local, 0) + floor), np.float64)
+
+
+def _photographs() -> list[NDArray[np.float64]]:
+    from sklearn.datasets import load_sample_images
+
+    return [_grey(np.asarray(image)) for image in load_sample_images().images]
+
+
+def _grey(image: NDArray[np.number]) -> NDArray[np.float64]:
+    """Luminance of an image (height, width) or (height, width, channels of red, green, blue and more)."""
+    if image.ndim == 2:
+        return image.astype(np.float64)
+    return image[..., :3].astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+
+
+def _images(source: Path) -> list[NDArray[np.float64]]:
+    if source.is_dir():
+        paths = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURES)
+        if not paths:
+            raise InputError("data_dir", f"{source}, which holds no picture", f"files {', '.join(PICTURES)}")
+        return [_picture(path) for path in paths]
+    return list(read_images(source, "data_dir").astype(np.float64))
+
+
+def _picture(path: Path) -> NDArray[np.float64]:
+    try:
+        with Image.open(path) as picture:
+            return _grey(np.asarray(picture.convert("RGB")))
+    except Exception as error:  # A damaged picture may bring any.
+        raise InputError("data_dir", f"{path}, which cannot be read", "an intact picture") from error

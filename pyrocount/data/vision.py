@@ -1,0 +1,134 @@
+"""Image sets that torchvision reads and downloads."""
+
+import gzip
+import hashlib
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pyrocount.errors import InputError
+
+Bytes = NDArray[np.uint8]
+
+
+def load_vision(name: str, data_dir: str | None, download: bool) -> tuple[Bytes, Bytes]:
+    """Training and test images of a set, of its official split: bytes of shape (N, channels, height, width).
+
+    Args:
+        name: a key of ``SETS``.
+        data_dir: torchvision's root folder; by default ``data``.
+        download: whether to fetch what is missing into it.
+
+    Raises:
+        InputError: naming ``data``, if torchvision is not installed, or the set is missing or corrupt.
+    """
+    root = Path(data_dir or "data").expanduser()
+    try:
+        from torchvision import datasets
+    except (ImportError, RuntimeError) as error:
+        problem = f"{name}, for which torchvision is missing ({str(error).splitlines()[0]})"
+        raise InputError("data", problem, 'pip install "pyrocount[vision]"') from error
+    loader, where = SETS[name]
+    try:
+        return loader(datasets, str(root), download)
+    except Exception as error:  # torchvision and its helpers raise whatever they meet.
+        if bad := _damaged(root / where, dict(datasets.CIFAR10.train_list + datasets.CIFAR10.test_list)):
+            problem = f"{name}, of which {bad} is corrupt"
+            raise InputError("data", problem, "an intact file; delete it and give --download") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        problem = f"{name}, which could not be loaded from {root / where} ({reason})"
+        expected = "--download, or --data-dir with the folder that holds " + where
+        raise InputError("data", problem, "a connection for " + expected if download else expected) from error
+
+
+def _damaged(folder: Path, checksums: Mapping[str, str]) -> Path | None:
+    """The first file below a folder that is not what its name says; checksums are md5 by name."""
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+        try:
+            if path.name in checksums and hashlib.md5(path.read_bytes()).hexdigest() != checksums[path.name]:
+                return path
+            if path.name.endswith("-ubyte"):
+                _check_idx(path.read_bytes())
+            elif path.suffix == ".gz":
+                gzip.decompress(path.read_bytes())
+            elif path.suffix == ".zip":
+                with zipfile.ZipFile(path) as archive:
+                    if archive.testzip():
+                        return path
+            elif path.suffix in (".png", ".jpg"):
+                with Image.open(path) as picture:
+                    picture.load()
+        except Exception:  # Whatever it is, the file cannot be read.
+            return path
+    return None
+
+
+def _check_idx(content: bytes) -> None:
+    dims = content[3]
+    sizes = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(dims)]
+    np.frombuffer(content, np.uint8, offset=4 + 4 * dims).reshape(sizes)
+
+
+def _idx(make: Callable[[Any, str, bool, bool], Any], transpose: bool = False) -> Any:
+    """Grey images that torchvision holds in one tensor; EMNIST's lie on their sides."""
+
+    def load(datasets: Any, root: str, download: bool) -> tuple[Bytes, Bytes]:
+        train, test = (make(datasets, root, part, download).data.numpy()[:, None] for part in (True, False))
+        return (train.swapaxes(2, 3), test.swapaxes(2, 3)) if transpose else (train, test)
+
+    return load
+
+
+def _cifar(datasets: Any, root: str, download: bool) -> tuple[Bytes, Bytes]:
+    """Colour images, each 2 x 2 pixels averaged to one: 16 x 16."""
+    train, test = (_halved(datasets.CIFAR10(root, train=part, download=download).data) for part in (True, False))
+    return train, test
+
+
+def _halved(images: Bytes) -> Bytes:
+    number, height, width, channels = images.shape
+    blocks = images.reshape(number, height // 2, 2, width // 2, 2, channels)
+    return np.ascontiguousarray(blocks.mean((2, 4)).round().astype(np.uint8).transpose(0, 3, 1, 2))
+
+
+def _omniglot(datasets: Any, root: str, download: bool) -> tuple[Bytes, Bytes]:
+    """White drawings on black, 28 x 28: the background alphabets for training, the evaluation ones for testing."""
+    parts = (datasets.Omniglot(root, background=part, download=download) for part in (True, False))
+    train, test = (np.stack([_resized(255 - np.asarray(image), 28) for image, _ in part])[:, None] for part in parts)
+    return train, test
+
+
+def _celeba(datasets: Any, root: str, download: bool) -> tuple[Bytes, Bytes]:
+    """Faces, the central 148 x 148 pixels resized to 64 x 64."""
+    parts = (datasets.CelebA(root, split=part, download=download) for part in ("train", "test"))
+    train, test = (
+        np.stack([_resized(np.asarray(face)[35:183, 15:163], 64) for face, _ in part]).transpose(0, 3, 1, 2)
+        for part in parts
+    )
+    return train, test
+
+
+def _resized(image: Bytes, size: int) -> Bytes:
+    return np.asarray(Image.fromarray(image.astype(np.uint8)).resize((size, size), Image.Resampling.BOX))
+
+
+# What loads each, and the folder below the root where torchvision keeps it.
+SETS: dict[str, tuple[Any, str]] = {
+    "mnist": (_idx(lambda d, root, train, download: d.MNIST(root, train=train, download=download)), "MNIST"),
+    "fashion-mnist": (
+        _idx(lambda d, root, train, download: d.FashionMNIST(root, train=train, download=download)),
+        "FashionMNIST",
+    ),
+    "emnist": (
+        _idx(lambda d, root, train, download: d.EMNIST(root, split="balanced", train=train, download=download), True),
+        "EMNIST",
+    ),
+    "omniglot": (_omniglot, "omniglot-py"),
+    "cifar10-16": (_cifar, "cifar-10-batches-py"),
+    "celeba-64": (_celeba, "celeba"),
+}

@@ -1,0 +1,135 @@
+"""Sets that torchvision reads, from small files in the formats of the real ones."""
+
+import gzip
+import hashlib
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pyrocount.data import load_dataset
+from pyrocount.errors import InputError
+
+try:
+    from torchvision import datasets
+except (ImportError, RuntimeError):  # A build of torch that is not torchvision's.
+    pytest.skip("needs torchvision", allow_module_level=True)
+
+RNG = np.random.default_rng(0)
+
+
+def idx(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+def mnist(folder, prefix=("train", "t10k"), separator="-idx"):
+    images = [RNG.integers(0, 256, (size, 28, 28), np.uint8) for size in (7, 3)]
+    for name, part in zip(prefix, images, strict=True):
+        idx(folder / f"{name}-images{separator}3-ubyte", part)
+        idx(folder / f"{name}-labels{separator}1-ubyte", np.arange(len(part), dtype=np.uint8))
+    return images
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
+def test_grey_images_in_the_unit_range(tmp_path, name, folder):
+    train, test = mnist(tmp_path / folder / "raw")
+    data = load_dataset(name, data_dir=str(tmp_path))
+    assert data.train.dtype == np.uint8
+    np.testing.assert_array_equal(data.train[:, 0], train)
+    np.testing.assert_allclose(data.test_units()[:, 0], test / 255, rtol=1e-6)
+    np.testing.assert_allclose(data.mean()[0, 0], train.mean(0) / 255, rtol=1e-6)
+    units = data.to_units(torch.from_numpy(data.train))
+    np.testing.assert_allclose(data.original(units.numpy())[:, 0], train, atol=1e-4)
+    symmetric = load_dataset(name, data_dir=str(tmp_path), scaling="symmetric").test_units()
+    np.testing.assert_allclose(symmetric[:, 0], test / 127.5 - 1, atol=1e-6)
+
+
+def test_emnist_stands_upright(tmp_path):
+    raw = tmp_path / "EMNIST" / "raw"
+    train, _ = mnist(raw, ("emnist-balanced-train", "emnist-balanced-test"))
+    data = load_dataset("emnist", data_dir=str(tmp_path))
+    np.testing.assert_array_equal(data.train[:, 0], train.swapaxes(1, 2))
+
+
+def test_colour_images_are_halved(tmp_path, monkeypatch):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    images = RNG.integers(0, 256, (4, 3, 32, 32), np.uint8)
+    sums = {}
+    for name in [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta"]:
+        content = {"data": images.reshape(4, -1), "labels": [0] * 4, "label_names": ["cat"]}
+        (folder / name).write_bytes(pickle.dumps(content))
+        sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", [[n, sums[n]] for n in sums if n.startswith("data")])
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(
+        datasets.CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
+    )
+    data = load_dataset("cifar10-16", data_dir=str(tmp_path))
+    assert data.train.shape == (20, 3, 16, 16)
+    expected = images.reshape(4, 3, 16, 2, 16, 2).mean((3, 5)).round()
+    np.testing.assert_array_equal(data.test, expected)
+    assert data.test_units().min() >= -1
+    (folder / "data_batch_3").write_bytes(b"nonsense")
+    with pytest.raises(
+        InputError, match=r"data: got cifar10-16, of which .*data_batch_3 is corrupt, expected an intact"
+    ):
+        load_dataset("cifar10-16", data_dir=str(tmp_path))
+
+
+def test_drawings_and_faces_are_resized(tmp_path, monkeypatch):
+    class Set(list):
+        def __init__(self, root, background=True, split="train", download=False):
+            colours = (3,) if self.shape else ()
+            one = Image.fromarray(np.full((*(self.shape or (105, 105)), *colours), 255 * background, np.uint8))
+            super().__init__([(one, 0)] * (2 if background and split == "train" else 3))
+
+        shape = None
+
+    class Faces(Set):
+        shape = (218, 178)
+
+    monkeypatch.setattr(datasets, "Omniglot", Set)
+    monkeypatch.setattr(datasets, "CelebA", Faces)
+    drawings = load_dataset("omniglot", scaling="none")
+    assert (drawings.train.shape, drawings.test.shape) == ((2, 1, 28, 28), (3, 1, 28, 28))
+    assert (drawings.train == 0).all()
+    assert (drawings.test == 255).all()
+    assert load_dataset("celeba-64", scaling="none").train.shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "emnist", "omniglot", "cifar10-16"])
+def test_a_missing_set_says_what_would_bring_it(tmp_path, name):
+    with pytest.raises(InputError, match="expected --download, or --data-dir with the folder that holds") as caught:
+        load_dataset(name, data_dir=str(tmp_path))
+    assert str(caught.value).startswith(f"data: got {name}, which could not be loaded from {tmp_path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_corrupt_file_is_named(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    mnist(raw)
+    damaged = raw / "t10k-images-idx3-ubyte"
+    damaged.write_bytes(damaged.read_bytes()[:-5])
+    with pytest.raises(InputError, match=f"data: got mnist, of which {damaged} is corrupt"):
+        load_dataset("mnist", data_dir=str(tmp_path))
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "mnist" / "MNIST" / "raw"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs MNIST")
+def test_the_real_set(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in SHARED.glob("*.gz"):
+        (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+    data = load_dataset("mnist", data_dir=os.fspath(tmp_path))
+    assert (data.train.shape, data.test.shape) == ((60_000, 1, 28, 28), (10_000, 1, 28, 28))
+    assert data.mean().mean() == pytest.approx(0.1307, abs=1e-4)
