@@ -84,7 +84,7 @@ def _parser() -> Parser:
         kind = kind_of(hints[item.name])
         if kind is bool:
             settings["action"] = argparse.BooleanOptionalAction if item.default else "store_true"
-        elif choices := choices_of(hints[item.name]):
+        elif choices := choices_of(item.name):
             settings["choices"] = choices
         else:
             settings |= {"type": _reader(kind), "metavar": {int: "N", float: "X"}.get(kind, "TEXT")}

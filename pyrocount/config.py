@@ -1,6 +1,7 @@
 """The configuration of a run."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -9,21 +10,22 @@ import torch
 from pyrocount.data import default_scaling
 from pyrocount.errors import InputError
 from pyrocount.inference import SPARSE_CODERS
-from pyrocount.models import MODELS, check_estimator
+from pyrocount.models import LIKELIHOODS, MODELS, check_estimator
 
 
-def _option(default: Any, explanation: str) -> Any:
-    return field(default=default, metadata={"help": explanation})
+def _option(default: Any, explanation: str, choices: Iterable[str] = ()) -> Any:
+    return field(default=default, metadata={"help": explanation, "choices": tuple(choices)})
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything that a run depends on; the fields are the options of the command line, where they are explained."""
 
-    model: Literal["poisson", "negbio", "gaussian", "laplace", "categorical", "lca", "ista", "fista"] = _option(
+    model: str = _option(
         "negbio",
         "family of the latents: Poisson or negative-binomial counts, Gaussian, Laplace, or one categorical; or sparse "
         "coding with a learned dictionary, by the algorithm that infers the codes",
+        MODELS,
     )
     activation: Literal["identity", "relu", "softplus", "exp"] = _option(
         "identity", "on the samples of Gaussian latents"
@@ -66,8 +68,8 @@ class Config:
     )
     weight_norm: bool = _option(False, "normalise the weights of all layers")
     blocks: int = _option(0, "residual blocks at each size of the image, in convolutional networks")
-    likelihood: Literal["gaussian", "bernoulli", "poisson", "negbio"] = _option(
-        "gaussian", "law of the data given the decoder's output; the last two are for counts"
+    likelihood: str = _option(
+        "gaussian", "law of the data given the decoder's output; the last two are for counts", LIKELIHOODS
     )
     scale: float = _option(
         math.sqrt(0.5),
@@ -85,14 +87,13 @@ class Config:
         "shared: closed form, a negative-binomial posterior keeps the prior's dispersion; its dispersion is free with "
         "exact (an integral) and mc (Monte Carlo); by default mc for negbio and score, else exact",
     )
-    estimator: (
-        Literal["arrival", "arrival-hard", "gumbel", "stein", "straight-through", "pathwise", "score", "exact"] | None
-    ) = _option(
+    estimator: str | None = _option(
         None,
         "gradient through the latents: relaxed arrival times, the same with exact counts forward, Gumbel-softmax, "
         "exact counts with the Stein-Chen rule, exact counts with the gradient of their mean, the pathwise gradient of "
-        "Gaussian and Laplace latents, the score function with a baseline, the exact expectation (linear decoder and "
-        "Gaussian likelihood); by default arrival for counts, gumbel for categorical, else pathwise",
+        "continuous latents, the score function with a baseline, the exact expectation (linear decoder and Gaussian "
+        "likelihood); by default arrival for counts, gumbel for categorical, else pathwise",
+        dict.fromkeys(name for family in MODELS.values() for name in family.estimators),
     )
     samples: int = _option(1, "Monte Carlo samples of the latents of each observation, in training")
     temperature: float = _option(
@@ -132,7 +133,7 @@ class Config:
             fits = isinstance(value, int | float if kind is float else kind)
             if not (fits or (value is None and type(None) in get_args(hint))):
                 raise InputError(name, repr(value), expected(kind))
-            if (choices := choices_of(hint)) and value is not None and value not in choices:
+            if (choices := choices_of(name)) and value is not None and value not in choices:
                 raise InputError(name, repr(value), f"one of {', '.join(choices)}")
         for name in ("latent_dim", "epochs", "batch_size", "max_count", "samples", "inference_steps"):
             if getattr(self, name) < 1:
@@ -238,12 +239,12 @@ class Config:
         return {name: value for name, value in asdict(self).items() if name not in places}
 
 
-def choices_of(hint: Any) -> tuple[str, ...]:
-    """The values of a field of this type that has few."""
-    for part in (hint, *get_args(hint)):
-        if get_origin(part) is Literal:
-            return get_args(part)
-    return ()
+def choices_of(name: str) -> tuple[str, ...]:
+    """The values of a field that has few, or none for others."""
+    hint = get_type_hints(Config)[name]
+    literals = [get_args(part) for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
+    given: tuple[str, ...] = Config.__dataclass_fields__[name].metadata["choices"]
+    return literals[0] if literals else given
 
 
 def kind_of(hint: Any) -> type:

@@ -137,6 +137,27 @@ def comparison(labels: Sequence[str], values: Sequence[Sequence[float]], margins
     return figure
 
 
+def amortization(own: tuple[float, float], codes: Sequence[tuple[float, float]], name: str) -> Figure:
+    """How far a model's encoder is from what its dictionary can do.
+
+    Args:
+        own: lifetime sparsity and mean squared error of the model's own latents.
+        codes: the same of sparse codes with its dictionary, from little to much sparsity.
+        name: of the algorithm that found the codes.
+    """
+    figure = Figure(figsize=(4.2, 3.2), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(*zip(*codes, strict=True), "o-", color=FIRST, markersize=4, label=f"{name} on its dictionary")
+    axis.plot(*own, "o", color=SECOND, markersize=8, fillstyle="none", label="the model")
+    axis.set_xlabel("lifetime sparsity", fontsize=8)
+    axis.set_ylabel("mean squared error", fontsize=8)
+    axis.set_ylim(bottom=0)
+    axis.tick_params(labelsize=7)
+    axis.legend(fontsize=7, frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """Objective, KL divergence, firing rate and what was annealed, over the epochs.
 

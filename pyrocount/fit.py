@@ -77,16 +77,7 @@ def fit(config: Config) -> RunFolder:
     """
     config = config.resolved()
     device = config.torch_device()
-    data = load_dataset(
-        config.data,
-        seed=config.seed,
-        test_fraction=config.test_fraction,
-        scaling=config.scaling,
-        data_dir=config.data_dir,
-        download=config.download,
-        whiten=config.whiten,
-        exposure=config.exposure,
-    )
+    data = load_data(config)
     if config.flip and len(data.shape) != 3:
         raise InputError("flip", f"it for observations of shape {data.shape}", "images (channels, height, width)")
     torch.manual_seed(config.seed)
@@ -121,6 +112,24 @@ def fit(config: Config) -> RunFolder:
             error.add_note(f"{run.path} keeps the last good checkpoint; try a smaller --lr or a larger --scale")
             raise
     return run
+
+
+def load_data(config: Config) -> Dataset:
+    """The observations of a resolved configuration.
+
+    Raises:
+        InputError: for bad data.
+    """
+    return load_dataset(
+        config.data,
+        seed=config.seed,
+        test_fraction=config.test_fraction,
+        scaling=config.scaling,
+        data_dir=config.data_dir,
+        download=config.download,
+        whiten=config.whiten,
+        exposure=config.exposure,
+    )
 
 
 def build(config: Config, shape: Sequence[int]) -> VAE:

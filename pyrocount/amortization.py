@@ -1,0 +1,137 @@
+"""The command ``python -m pyrocount.amortization``: what sparse coding makes of the dictionary of a fitted model.
+
+The distance between a linear model's own latents and codes that an optimisation finds for the same dictionary is the
+amortisation gap (Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, figure 5b).
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyrocount import figures
+from pyrocount.command_line import Parser, UsageError, read_config
+from pyrocount.errors import InputError
+from pyrocount.evaluate import evaluate
+from pyrocount.fit import load, load_data
+from pyrocount.inference import SPARSE_CODERS
+from pyrocount.metrics import lifetime_sparsity, zero_fraction
+from pyrocount.models import VAE, linear_weight
+from pyrocount.run import RunFolder
+
+SPARSITIES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+# Held-out observations that are coded.
+OBSERVATIONS = 2000
+
+
+@dataclass(frozen=True)
+class Point:
+    """How well and how sparsely some latents represent data.
+
+    Attributes:
+        sparsity: weight of the sum of the codes; None for a model's own latents.
+        mse: mean squared error, in the units of the model.
+        lifetime_sparsity: see ``pyrocount.metrics``.
+        zero_fraction: of the latents.
+    """
+
+    sparsity: float | None
+    mse: float
+    lifetime_sparsity: float
+    zero_fraction: float
+
+
+def amortization_gap(
+    vae: VAE, x: Tensor, sparsities: Sequence[float] = SPARSITIES, *, method: str = "lca", steps: int = 400
+) -> list[Point]:
+    """A model's own latents, exact samples of its posterior, and then sparse codes with its dictionary.
+
+    Args:
+        vae: with a linear decoder.
+        x: data, shape (N, \\*shape).
+        sparsities: weights of the sum of the codes, for columns of unit norm.
+        method: ``"lca"``, ``"ista"`` or ``"fista"``.
+        steps: of the method.
+
+    Raises:
+        InputError: if the decoder is not linear, the method unknown or a sparsity not positive.
+    """
+    if method not in SPARSE_CODERS:
+        raise InputError("method", repr(method), f"one of {', '.join(SPARSE_CODERS)}")
+    if (weight := linear_weight(vae.decoder)) is None:
+        raise InputError("vae", "a model whose decoder is not linear", "one with a dictionary")
+    for sparsity in sparsities:
+        if not 0 < sparsity < float("inf"):
+            raise InputError("sparsities", sparsity, "positive numbers")
+    own = evaluate(vae, x, samples=1)
+    points = [Point(None, *(own.figures[name] for name in ("mse", "lifetime_sparsity", "zero_fraction")))]
+    with torch.no_grad():
+        dictionary = torch.nn.functional.normalize(weight, dim=0)
+        silence = vae.decoder(torch.zeros_like(weight[:1]))
+        residual = (x - silence).flatten(1)
+        for sparsity in sparsities:
+            codes = SPARSE_CODERS[method](residual, dictionary, sparsity, steps)
+            mse = (residual - codes @ dictionary.T).square().mean().item()
+            values = codes.cpu().numpy()
+            points.append(Point(sparsity, mse, lifetime_sparsity(values), zero_fraction(values)))
+    return points
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Returns:
+        The exit code: 0, or 2 for bad input.
+    """
+    try:
+        given = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+        vae, run = load(given.run), RunFolder(given.run)
+        x = torch.from_numpy(load_data(read_config(run).resolved()).test_units()[:OBSERVATIONS])
+        points = amortization_gap(vae, x, given.sparsities, method=given.method, steps=given.steps)
+        run.write_json("amortization.json", {"method": given.method, "points": [vars(point) for point in points]})
+        pairs = [(point.lifetime_sparsity, point.mse) for point in points]
+        run.save_figure("amortization", figures.amortization(pairs[0], pairs[1:], given.method.upper()))
+    except UsageError as error:
+        print(f"pyrocount.amortization: error: {error}; --help lists the options", file=sys.stderr)
+        return 2
+    except InputError as error:
+        print(f"pyrocount.amortization: error: {error}", file=sys.stderr)
+        return 2
+    print(table(points))
+    print(run.path)
+    return 0
+
+
+def table(points: Sequence[Point]) -> str:
+    """One line a point."""
+    lines = [f"{'sparsity':<16}{'mse':>10}{'lifetime sparsity':>20}{'zeros':>10}"]
+    for point in points:
+        name = "model" if point.sparsity is None else f"{point.sparsity:g}"
+        lines.append(f"{name:<16}{point.mse:>10.4g}{point.lifetime_sparsity:>20.3f}{point.zero_fraction:>10.3f}")
+    return "\n".join(lines)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m pyrocount.amortization",
+        description="Sparse coding with the dictionary of a fitted model, beside the model's own latents.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a fitted model with a linear decoder")
+    parser.add_argument("--method", choices=tuple(SPARSE_CODERS), default="lca", help="algorithm (default: lca)")
+    parser.add_argument("--steps", type=int, default=400, help="of the algorithm (default: 400)")
+    parser.add_argument(
+        "--sparsities",
+        type=float,
+        nargs="+",
+        default=SPARSITIES,
+        metavar="X",
+        help=f"weights of the sum of the codes (default: {' '.join(map(str, SPARSITIES))})",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+import csv
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pyrocount.compare import compare, main, read_runs, table
+from pyrocount.config import Config
+
+# Test NELBOs of three configurations over four seeds.
+NELBO = {
+    "stein": [200.0, 204.0, 201.0, 199.0],
+    "arrival": [201.0, 205.5, 201.8, 200.4],
+    "straight-through": [230.0, 229.0, 233.0, 231.0],
+}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    folder = tmp_path / "runs"
+    for estimator, values in NELBO.items():
+        for seed, nelbo in enumerate(values):
+            config = Config(model="poisson", estimator=estimator, seed=seed, out=str(folder)).resolved()
+            write(folder / f"{estimator}-{seed}", config, {"nelbo": nelbo, "r2": 1 - nelbo / 300, "kl": 7.0})
+    return folder
+
+
+def write(run, config, figures):
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps(asdict(config)))
+    if figures:
+        (run / "summary.json").write_text(json.dumps(figures))
+
+
+@pytest.fixture
+def command(tmp_path, capsys):
+    def run(*arguments):
+        code = main([*map(str, arguments), "--out", str(tmp_path / "comparison")])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err.splitlines()
+
+    return run
+
+
+def test_means_intervals_and_paired_tests(runs):
+    rows = compare(read_runs([runs]))
+    assert [row.label for row in rows] == [f"poisson estimator={name}" for name in NELBO]
+    assert {row.seeds for row in rows} == {4}
+    for row, values in zip(rows, NELBO.values(), strict=True):
+        interval = stats.t.interval(0.99, 3, np.mean(values), stats.sem(values))
+        assert row.mean["nelbo"] - row.margin["nelbo"] == pytest.approx(interval[0])
+        assert row.mean["nelbo"] + row.margin["nelbo"] == pytest.approx(interval[1])
+        assert row.drop == pytest.approx(100 * (np.mean(values) - 201) / 201)
+        assert row.margin["kl"] == 0
+    best, *others = NELBO.values()
+    p = stats.false_discovery_control([stats.ttest_rel(values, best).pvalue for values in others])
+    assert [row.p for row in rows[1:]] == pytest.approx(p.tolist())
+    assert np.isnan(rows[0].p)
+    # Pairs tell apart what the intervals do not.
+    assert rows[1].p < 0.05
+    assert rows[1].mean["nelbo"] - rows[1].margin["nelbo"] < rows[0].mean["nelbo"]
+
+
+def test_more_is_better_for_r2(runs):
+    rows = compare(read_runs([runs]), "r2")
+    assert [row.label for row in rows] == [f"poisson estimator={name}" for name in NELBO]
+    assert rows[2].drop > rows[1].drop > rows[0].drop == 0
+
+
+def test_single_runs_have_no_interval_and_no_test(runs):
+    rows = compare(read_runs([runs / "stein-0", runs / "arrival-1"]))
+    assert [row.seeds for row in rows] == [1, 1]
+    assert np.isnan([row.margin["nelbo"] for row in rows] + [row.p for row in rows]).all()
+    assert "nan" not in table(rows, "nelbo")
+
+
+def test_equal_runs_do_not_differ(tmp_path):
+    for estimator in ("stein", "arrival"):
+        for seed in range(2):
+            config = Config(estimator=estimator, seed=seed).resolved()
+            write(tmp_path / f"{estimator}{seed}", config, {"nelbo": 5.0 + seed})
+    assert compare(read_runs([tmp_path]))[1].p == 1
+
+
+def test_data_sets_and_scalings_are_compared_apart(tmp_path):
+    for name, changes in {"a": {}, "b": {"data": "mnist"}, "c": {"scaling": "unit"}}.items():
+        write(tmp_path / name, replace(Config(), **changes).resolved(), {"nelbo": float(len(name))})
+    rows = compare(read_runs([tmp_path]))
+    assert {row.data for row in rows} == {"digits scaling=standard", "mnist scaling=unit", "digits scaling=unit"}
+    assert [row.drop for row in rows] == [0, 0, 0]
+
+
+def test_the_command_prints_and_saves(runs, command, tmp_path):
+    write(runs / "unfinished", Config(), None)
+    code, out, err = command(runs)
+    assert code == 0
+    assert err == [f"pyrocount.compare: {runs / 'unfinished'} is not finished and left out"]
+    lines = out.splitlines()
+    assert lines[0].split()[:4] == ["digits", "runs", "nelbo", "(99"]
+    assert lines[3].split()[:3] == ["poisson", "estimator=straight-through", "4"]
+    folder = tmp_path / "comparison"
+    assert lines[-1] == str(folder)
+    with (folder / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["nelbo"]) for row in rows] == [np.mean(values) for values in NELBO.values()]
+    assert (folder / "figures" / "comparison.png").stat().st_size > 5000
+    assert command(runs / "stein-0", runs / "stein-1")[1].splitlines()[-1] == str(folder) + "-2"
+
+
+def test_bad_input_ends_in_one_line(runs, command, tmp_path):
+    write(runs / "unfinished", Config(), None)
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "again" / "stein-0", Config(model="poisson", estimator="stein").resolved(), {"nelbo": 1.0})
+    write(tmp_path / "bare" / "run", Config().resolved(), {"nelbo": None})
+    write(tmp_path / "odd" / "run", Config().resolved(), {"nelbo": 1.0})
+    (tmp_path / "odd" / "run" / "config.json").write_text("{}}")
+    for arguments, message in [
+        ([], "the following arguments are required: RUN"),
+        ([runs, "--figure", "beauty"], "argument --figure: invalid choice: 'beauty'"),
+        ([tmp_path / "none"], "RUN: got"),
+        ([tmp_path / "empty"], "expected a run folder, or a folder of run folders"),
+        ([runs / "unfinished"], "which is not finished, expected a run with a summary.json"),
+        (
+            [runs / "stein-0", tmp_path / "again"],
+            "stein-0 and stein-0, of one configuration and seed, expected one run",
+        ),
+        ([tmp_path / "bare"], "figure: got nelbo, which run lacks"),
+        ([tmp_path / "odd"], "whose config.json cannot be read"),
+    ]:
+        code, out, err = command(*arguments)
+        assert (code, out, len(err)) == (2, "", 1), arguments
+        assert message in err[0]
+    assert not (tmp_path / "comparison").exists()
