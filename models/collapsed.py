@@ -35,18 +35,18 @@ class CollapsedVAE:
         if not isinstance(vae.likelihood, GaussianLikelihood):
             raise InputError("estimator", "'exact' for noise that is not Gaussian", "--likelihood gaussian for it")
         self.vae = vae
+        self.noise = vae.likelihood
 
     def model(self, x: Tensor, exposure: Tensor | None = None) -> None:
         """The collapsed program for data of shape (N, \\*shape)."""
         vae = self.vae
         vae.register()
         posterior = vae.posterior(x)
-        noise = vae.likelihood
         with pyro.plate("data", len(x)):
             pyro.factor("kl", -vae.kl_weight * vae.latent.divergence(posterior).sum(-1))
             mean, scatter = expected_prediction(vae, posterior)
-            pyro.sample("x", noise(mean).to_event(len(vae.shape)), obs=x)
-            pyro.factor("scatter", -scatter / (2 * noise.scale**2))
+            pyro.sample("x", self.noise(mean).to_event(len(vae.shape)), obs=x)
+            pyro.factor("scatter", -scatter / (2 * self.noise.scale**2))
 
     def guide(self, x: Tensor, exposure: Tensor | None = None) -> None:
         """Has nothing to infer."""

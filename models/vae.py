@@ -80,7 +80,7 @@ class VAE(PyroModule):
         """The amortised posterior of the latents of data of shape (N, \\*shape)."""
         self.register()
         posterior = self.encode(x, exposure)
-        infer: dict[str, Any] = {}
+        infer: Any = {}
         if self.baseline is not None:
             infer["baseline"] = {
                 "nn_baseline": self.baseline,

@@ -210,7 +210,7 @@ def _paired(one: dict[int, float], other: dict[int, float]) -> float:
 def _corrected(p: Sequence[float]) -> list[float]:
     """Benjamini and Hochberg's correction, leaving out what is NaN."""
     known = [value for value in p if not math.isnan(value)]
-    corrected = iter(stats.false_discovery_control(known) if known else [])
+    corrected = iter(stats.false_discovery_control(known).tolist() if known else [])
     return [math.nan if math.isnan(value) else float(next(corrected)) for value in p]
 
 

@@ -206,13 +206,12 @@ class Config:
         # With free dispersion the posterior counts can be nearly Poisson while the prior's stay overdispersed; on the
         # digits that is worth 2 nats of test NELBO, and Monte Carlo as good as the integral, which costs more.
         sampled = estimator == "score" or (self.model == "negbio" and estimator != "exact")
-        scaling = self.scaling or {"gaussian": default_scaling(self.data), "bernoulli": "unit"}.get(
-            self.likelihood, "none"
-        )
+        usual = {"gaussian": default_scaling(self.data), "bernoulli": "unit"}
+        scaling: Any = self.scaling or usual.get(self.likelihood, "none")
         sparse = self.model in SPARSE_CODERS
         decoder = self.decoder or ("lin" if sparse else "mlp")
         bounded = self.likelihood == "gaussian" and decoder != "lin"
-        output = {"unit": "sigmoid", "symmetric": "tanh"}.get(scaling, "identity") if bounded else "identity"
+        output: Any = {"unit": "sigmoid", "symmetric": "tanh"}.get(scaling, "identity") if bounded else "identity"
         return replace(
             self,
             encoder=self.encoder or (None if sparse else "mlp"),

@@ -264,7 +264,8 @@ def _exact(model: Any, given: Any, function: Function, counts: Counts, samples: 
     """The exact gradient and its standard error."""
     linear = isinstance(model, VAE) and linear_weight(model.decoder) is not None
     if linear and isinstance(model.likelihood, GaussianLikelihood):
-        gradient = _linear_gradient(model, given, counts).double()
+        scale = model.likelihood.scale.item()
+        gradient = _linear_gradient(model, given, counts).double() / (2 * scale**2)
         return gradient, torch.zeros_like(gradient)
     mean = counts.counts.mean.detach()
     first, second, done = torch.zeros_like(mean.double()), torch.zeros_like(mean.double()), 0
@@ -289,13 +290,12 @@ def _exact(model: Any, given: Any, function: Function, counts: Counts, samples: 
 
 
 def _linear_gradient(vae: VAE, x: Tensor, counts: Counts) -> Tensor:
-    """Of E|x - Phi z|^2 / (2 scale^2)."""
+    """Of E|x - Phi z|^2."""
     log_mean = counts.counts.mean.detach().log().requires_grad_()
     with torch.enable_grad():
         mean, scatter = expected_prediction(vae, _made(counts, log_mean, Discrete()))
         squares = (x - mean).square().sum() + scatter.sum()
-    scale = vae.likelihood.scale.detach()
-    (gradient,) = torch.autograd.grad(squares / (2 * scale**2), log_mean)
+    (gradient,) = torch.autograd.grad(squares, log_mean)
     return gradient
 
 

@@ -1,13 +1,13 @@
 """What the two families of counts have in common."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from pyrocount.distributions import Discrete, Relaxation
+from pyrocount.distributions import ArrivalTimes, Discrete, GumbelSoftmax, Relaxation
 from pyrocount.errors import InputError
 
 from .base import Latent
@@ -47,5 +47,5 @@ class CountLatent(Latent):
 
     def set_temperature(self, temperature: float) -> None:
         """Sets the temperature of the relaxation, where it has one."""
-        if any(field.name == "temperature" for field in fields(self.relaxation)):
+        if isinstance(self.relaxation, ArrivalTimes | GumbelSoftmax):
             self.relaxation = replace(self.relaxation, temperature=temperature)

@@ -1,6 +1,7 @@
 """Continuous families, the papers' baselines: Gaussian and Laplace latents with a fixed standard prior."""
 
 import math
+from collections.abc import Callable
 from typing import ClassVar, Self
 
 import torch
@@ -14,10 +15,10 @@ from .base import Latent, LatentOptions
 # Posterior scales stay within e^-10 and e^5.
 LOG_SCALE_RANGE = (-10.0, 5.0)
 
-ACTIVATIONS = {
-    "identity": nn.Identity(),
-    "relu": nn.ReLU(),
-    "softplus": nn.Softplus(),
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": lambda z: z,
+    "relu": torch.relu,
+    "softplus": nn.functional.softplus,
     "exp": torch.exp,
 }
 
@@ -28,7 +29,7 @@ class _ScoredNormal(Normal):
     has_rsample = False
 
 
-class _ScoredLaplace(Laplace):
+class _ScoredLaplace(Laplace):  # type: ignore[misc]
     has_rsample = False
 
 

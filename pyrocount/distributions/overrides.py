@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, cast
+from typing import ParamSpec
 
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
@@ -21,7 +21,8 @@ def overridable(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Te
     def call(*arguments: Arguments.args, **options: Arguments.kwargs) -> Tensor:
         tensors = tuple(value for value in (*arguments, *options.values()) if isinstance(value, Tensor))
         if has_torch_function(tensors):
-            return cast(Tensor, handle_torch_function(call, tensors, *arguments, **options))
+            overridden: Tensor = handle_torch_function(call, tensors, *arguments, **options)
+            return overridden
         return function(*arguments, **options)
 
     return call

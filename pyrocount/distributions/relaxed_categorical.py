@@ -58,7 +58,7 @@ class RelaxedCategorical(OneHotCategorical):
         return self.temperature is not None
 
     @property
-    def support(self) -> Any:
+    def support(self) -> Any:  # type: ignore[override]
         """The simplex for soft values, one-hot vectors for hard ones."""
         return constraints.one_hot if self.hard or self.temperature is None else constraints.simplex
 
