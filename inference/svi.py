@@ -89,7 +89,7 @@ def train(
         _restore(checkpoint, module, optimizer, scheduler, history)
 
     with _progress_bar(steps, done=len(history) * steps_per_epoch) as bar:
-        mean_rate = monitor()["mean_rate"]
+        mean_rate, shown = monitor()["mean_rate"], -math.inf
         for epoch in range(len(history), epochs):
             module.train()
             started = time.perf_counter()
@@ -110,13 +110,14 @@ def train(
 
                 total += value * len(batch)
                 seconds = (time.perf_counter() - started) / number
-                bar.set_postfix(
-                    epoch=f"{epoch + 1}/{epochs}",
-                    elbo=f"{-value:.2f}",
-                    rate=f"{mean_rate:.3f}",
-                    step=f"{1000 * seconds:.1f}ms",
-                    refresh=False,
-                )
+                # Text only where it will be shown: fast steps would spend a part of their time on it.
+                if time.perf_counter() - shown > bar.mininterval:
+                    shown = time.perf_counter()
+                    bar.set_postfix_str(
+                        f"epoch={epoch + 1}/{epochs}, elbo={-value:.2f}, rate={mean_rate:.3f}, "
+                        f"step={1000 * seconds:.1f}ms",
+                        refresh=False,
+                    )
                 bar.update()
 
             figures = monitor()
