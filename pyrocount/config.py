@@ -92,7 +92,7 @@ class Config:
         "gradient through the latents: relaxed arrival times, the same with exact counts forward, Gumbel-softmax, "
         "exact counts with the Stein-Chen rule, exact counts with the gradient of their mean, the pathwise gradient of "
         "continuous latents, the score function with a baseline, the exact expectation (linear decoder and Gaussian "
-        "likelihood); by default arrival for counts, gumbel for categorical, else pathwise",
+        "likelihood); by default stein for counts, gumbel for categorical, else pathwise",
         dict.fromkeys(name for family in MODELS.values() for name in family.estimators),
     )
     samples: int = _option(1, "Monte Carlo samples of the latents of each observation, in training")

@@ -60,11 +60,13 @@ def samples(decoded: Array, *, limits: tuple[float, float] | None = None, column
     return _gallery(decoded, columns, limits or (float(decoded.min()), float(decoded.max())))
 
 
-def dictionary(atoms: Array, *, columns: int = 12) -> Figure:
+def dictionary(atoms: Array, *, columns: int | None = None) -> Figure:
     """What each latent adds to the decoder's output, shape (K, channels, height, width) or (K, features).
 
-    Each atom is scaled by its own largest magnitude; 0 is mid-grey.
+    Each atom is scaled by its own largest magnitude; 0 is mid-grey. By default a large dictionary
+    is twice as wide as high.
     """
+    columns = columns or max(12, math.ceil(math.sqrt(2 * len(atoms))))
     largest = np.abs(atoms).max(axis=tuple(range(1, atoms.ndim)), keepdims=True)
     return _gallery(atoms / np.maximum(largest, np.finfo(atoms.dtype).tiny), columns, (-1.0, 1.0))
 
@@ -261,7 +263,8 @@ def _mosaic(images: Array, columns: int, limits: tuple[float, float], labels: Se
     _, _, height, width = tiles.shape
     canvas = tiles.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2).reshape(rows * height, -1, 3)
 
-    figure = Figure(figsize=(0.6 * columns + 0.4, 0.6 * rows * height / width + 0.1), layout="constrained")
+    tile = min(0.6, 10 / columns)
+    figure = Figure(figsize=(tile * columns + 0.4, tile * rows * height / width + 0.1), layout="constrained")
     axis = figure.subplots()
     axis.imshow(np.nan_to_num(canvas[:-gap, :-gap], nan=1.0), interpolation="nearest")
     axis.set_xticks([])

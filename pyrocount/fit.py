@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def fit(config: Config) -> RunFolder:
         if "memory" not in str(error):
             raise
         raise InputError("latent_dim", config.latent_dim, f"a model that fits into the memory of {device}") from error
-    for part in (data.train, data.test):
-        if not vae.likelihood.accepts(data.to_units(torch.from_numpy(part))):
+    for part in chain(*(torch.from_numpy(part).split(10_000) for part in (data.train, data.test))):
+        if not vae.likelihood.accepts(data.to_units(part)):
             problem = f"{config.data}, whose values are not all {vae.likelihood.support}"
             raise InputError("data", problem, f"such values for --likelihood {config.likelihood}")
     if config.resume:
@@ -197,7 +198,9 @@ def load(path: str | Path) -> VAE:
 
 
 def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: RunFolder) -> None:
-    fingerprint = zlib.crc32(data.test.tobytes(), zlib.crc32(data.train.tobytes()))
+    fingerprint = 0
+    for part in (data.train, data.test, data.train_exposure, data.test_exposure):
+        fingerprint = fingerprint if part is None else zlib.crc32(np.ascontiguousarray(part), fingerprint)
     test = torch.from_numpy(data.test_units()).to(device)
     windows = None if data.test_exposure is None else torch.from_numpy(data.test_exposure).to(device)
     test_figures = partial(evaluate, vae, beta=config.beta, seed=config.seed)

@@ -2,10 +2,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import TraceMeanField_ELBO
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 
 from pyrocount import Discrete, RelaxedNegativeBinomial, RelaxedPoisson
-from pyrocount.inference import StrictMeanField_ELBO
+from pyrocount.inference import ScoreFunction_ELBO, StrictMeanField_ELBO
 
 X = torch.randn(5, generator=torch.Generator().manual_seed(0))
 
@@ -23,14 +23,16 @@ def program(prior, posterior):
     return model, guide
 
 
+@pytest.mark.parametrize("validation", [True, False])
 @pytest.mark.parametrize("options", [{}, {"num_particles": 3}, {"num_particles": 3, "vectorize_particles": True}])
-def test_it_is_pyros_where_the_divergence_is_known(options):
+def test_it_is_pyros_where_the_divergence_is_known(options, validation):
     rate = torch.tensor(2.0, requires_grad=True)
     pair = program(RelaxedNegativeBinomial(1.0, logits=0.0), RelaxedPoisson(rate))
     results = []
     for elbo in (StrictMeanField_ELBO, TraceMeanField_ELBO):
         pyro.set_rng_seed(0)
-        loss = elbo(max_plate_nesting=1, **options).differentiable_loss(*pair)
+        with pyro.validation_enabled(validation):
+            loss = elbo(max_plate_nesting=1, **options).differentiable_loss(*pair)
         results.append((loss.item(), torch.autograd.grad(loss, rate)[0].item()))
     assert results[0] == pytest.approx(results[1])
 
@@ -60,3 +62,36 @@ def test_a_site_of_the_guide_alone_is_refused():
 
     with pytest.raises(NotImplementedError, match="site 'extra': the guide has it and the model does not"):
         StrictMeanField_ELBO()(model, guide)()
+
+
+def test_latents_need_no_log_probability(monkeypatch):
+    def costly(self, value):
+        raise AssertionError("computed in vain")
+
+    monkeypatch.setattr(RelaxedPoisson, "log_prob", costly)
+    pair = program(RelaxedPoisson(1.0), RelaxedPoisson(torch.tensor(2.0, requires_grad=True)))
+    with pyro.validation_enabled(False):
+        assert StrictMeanField_ELBO().differentiable_loss(*pair).requires_grad
+
+
+@pytest.mark.parametrize(
+    "make", [lambda u: RelaxedPoisson(log_rate=u), lambda u: RelaxedNegativeBinomial(2.0, logits=u)]
+)
+def test_pyros_score_function_sees_the_gradient_of_our_log_probabilities(make):
+    """``TraceGraph_ELBO`` follows samples in a subclass of tensors."""
+    u = torch.tensor(0.3, requires_grad=True)
+
+    def model():
+        z = pyro.sample("z", make(torch.tensor(0.0)).counts)
+        pyro.sample("x", dist.Normal(z, 1.0), obs=torch.tensor(2.0))
+
+    def guide():
+        pyro.sample("z", make(u).counts)
+
+    def gradients(elbo):
+        return torch.stack([torch.autograd.grad(elbo.differentiable_loss(model, guide), u)[0] for _ in range(1500)])
+
+    ours, pyros = gradients(ScoreFunction_ELBO()), gradients(Trace_ELBO())
+    error = (ours.var() + pyros.var()).sqrt() / 1500**0.5
+    assert ours.std() > 0
+    assert (ours.mean() - pyros.mean()).abs() < 5 * error

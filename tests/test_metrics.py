@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pyrocount.metrics import active_latents, mean_rate, mean_squared_error, r_squared, zero_fraction
+from pyrocount.metrics import active_latents, lifetime_sparsity, mean_rate, mean_squared_error, r_squared, zero_fraction
 
 
 def test_r_squared_is_one_zero_or_below():
@@ -55,3 +55,15 @@ def test_observations_that_do_not_vary_have_no_r_squared():
     x = np.array([[0.1, 0.1, 0.1], [0.0, 1.0, 2.0]], np.float32)
     assert r_squared(x, np.zeros_like(x)) == pytest.approx(1 - 5 / 2)
     assert np.isnan(r_squared(x[:1], x[:1]))
+
+
+def test_lifetime_sparsity():
+    rng = np.random.default_rng(0)
+    assert lifetime_sparsity(np.eye(5)) == pytest.approx(1)
+    assert lifetime_sparsity(np.full((5, 3), 2.0)) == pytest.approx(0)
+    # Of Gaussian magnitudes, 1 - 2 / pi, as the papers find for Gaussian latents.
+    assert lifetime_sparsity(rng.normal(size=(20_000, 10))) == pytest.approx(1 - 2 / np.pi, abs=0.01)
+    one, other = rng.poisson(0.3, (2, 100, 4))
+    together = lifetime_sparsity(np.stack([one, other]))
+    assert together == pytest.approx((lifetime_sparsity(one) + lifetime_sparsity(other)) / 2)
+    assert np.isnan(lifetime_sparsity(np.zeros((5, 3))))

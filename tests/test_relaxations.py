@@ -3,11 +3,13 @@
 import math
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from pyrocount import ArrivalTimes, GumbelSoftmax, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen, StraightThrough
+from pyrocount.distributions.poisson_sampler import poisson
 from pyrocount.distributions.relaxations import gumbel_softmax
 
 from cases import within
@@ -187,3 +189,39 @@ def test_capped_and_rounded_counts_bring_a_warning():
     RelaxedPoisson(1e9, relaxation=SteinChen(), validate_args=False).sample()
     with pytest.raises(NotImplementedError, match="no closed mean and variance"):
         _ = RelaxedPoisson(1.0, relaxation=GumbelSoftmax(0.1, 10)).mean
+
+
+@pytest.mark.parametrize("mean", [1e-4, 0.02, 0.3])
+def test_many_small_rates_are_counted_exactly(mean):
+    """Below a mean of 1/2 the counts are the arrivals of one process: each of them and their sum are Poisson."""
+    rates = mean * torch.cat([torch.rand(5000, generator=torch.Generator().manual_seed(0)), torch.zeros(100)])
+    rates[7] = 40.0
+    assert rates.mean() < 0.5
+    draws = torch.stack([poisson(rates) for _ in range(400)])
+    assert (draws == draws.round()).all()
+    assert (draws[:, -100:] == 0).all()
+    assert within(draws[:, 7], 40.0)
+    assert within((draws[:, 7] - 40.0) ** 2, 40.0)
+    others = torch.cat([draws[:, :7], draws[:, 8:]], 1)
+    expected = torch.cat([rates[:7], rates[8:]])
+    assert within(others.sum(1), expected.sum())
+    assert within((others.sum(1) - expected.sum()) ** 2, expected.sum())
+    # Of all counts together, whose law is a mixture.
+    number = draws.numel() - 400
+    law = stats.poisson(expected.double().numpy()[:, None]).pmf(np.arange(4)).sum(0) * 400
+    for count, wanted in enumerate(law):
+        found = (others == count).sum().item()
+        assert abs(found - wanted) < 5 * (wanted * (1 - wanted / number)) ** 0.5 + 1e-9
+
+
+def test_small_arrays_and_large_rates_are_left_to_torch(monkeypatch):
+    calls = []
+    original = torch.poisson
+    monkeypatch.setattr(torch, "poisson", lambda rate: calls.append(rate.shape) or original(rate))
+    for rate in (torch.full((100,), 0.1), torch.full((5000,), 0.6)):
+        assert poisson(rate).shape == rate.shape
+    assert len(calls) == 2
+    assert poisson(torch.full((5000,), 0.1, dtype=torch.float64)).dtype == torch.float64
+    assert len(calls) == 2
+    with pytest.raises(RuntimeError, match="invalid Poisson rate"):
+        poisson(torch.full((5000,), -0.1))

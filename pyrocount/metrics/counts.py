@@ -29,9 +29,10 @@ def zero_fraction(counts: Array) -> float:
 def lifetime_sparsity(counts: Array) -> float:
     r"""How selective latents are, averaged over those that are ever active.
 
-    .. math:: s = \Big(1 - \frac{(\sum_i z_i)^2}{N \sum_i z_i^2}\Big) \Big/ \Big(1 - \frac1N\Big)
+    .. math:: s = \Big(1 - \frac{(\sum_i |z_i|)^2}{N \sum_i z_i^2}\Big) \Big/ \Big(1 - \frac1N\Big)
 
-    of a latent's activity over N observations: 1 if it responds to a single one, 0 if to all alike.
+    of a latent's activity over N observations: 1 if it responds to a single one, 0 if to all alike; 0.36 for a standard
+    Gaussian, whose magnitude counts.
 
     Args:
         counts: shape (..., N, K); averaged over leading dimensions too.
@@ -43,11 +44,11 @@ def lifetime_sparsity(counts: Array) -> float:
         Vinje and Gallant, Sparse Coding and Decorrelation in Primary Visual Cortex, Science 2000; Vafaii, Galor and
         Yates, Poisson Variational Autoencoder, NeurIPS 2024, equation 5.
 
-    >>> lifetime_sparsity(np.array([[1.0, 2.0, 0.0], [0.0, 2.0, 0.0]]))
+    >>> lifetime_sparsity(np.array([[1.0, 2.0, 0.0], [0.0, -2.0, 0.0]]))
     0.5
     """
     number = counts.shape[-2]
-    sums, squares = counts.sum(-2, dtype=np.float64), np.square(counts, dtype=np.float64).sum(-2)
+    sums, squares = np.abs(counts).sum(-2, dtype=np.float64), np.square(counts, dtype=np.float64).sum(-2)
     active = squares > 0
     if number < 2 or not active.any():
         return float("nan")
