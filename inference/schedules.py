@@ -32,4 +32,6 @@ def cosine(progress: float, warmup: float = 0.01, floor: float = 0.002) -> float
     """
     if progress < warmup:
         return floor + (1 - floor) * progress / warmup
+    if warmup == 1:
+        return 1.0
     return floor + (1 - floor) * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2

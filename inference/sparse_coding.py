@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# Step of the potentials of ``lca`` over its time constant.
+# Largest step of the potentials of ``lca`` over their time constant.
 LCA_RATE = 0.1
 
 
@@ -27,18 +27,19 @@ def lca(x: Tensor, dictionary: Tensor, sparsity: float, steps: int = 200) -> Ten
         x: data, shape (N, D).
         dictionary: shape (D, K), with columns of unit norm.
         sparsity: threshold of the activity, positive.
-        steps: of a tenth of the time constant.
+        steps: of a tenth of the time constant, or less where the inhibition is so strong that it would oscillate.
 
     Reference:
         Rozell, Johnson, Baraniuk and Olshausen, Sparse Coding via Thresholding and Local Competition, Neural
         Computation 2008, equation 3.5.
     """
-    drive, gram = x @ dictionary, dictionary.T @ dictionary
+    drive, gram, stable = _prepared(x, dictionary)
+    rate = stable.clamp(max=LCA_RATE)
     potential = torch.zeros_like(drive)
     activity = torch.zeros_like(drive)
     for _ in range(steps):
         inhibition = torch.addmm(activity, activity, gram, beta=-1.0)
-        potential.lerp_(drive - inhibition, LCA_RATE)
+        potential.lerp_(drive - inhibition, rate)
         activity = (potential - sparsity).clamp_(min=0)
     return activity
 
@@ -93,7 +94,7 @@ SPARSE_CODERS: dict[str, Callable[..., Tensor]] = {"lca": lca, "ista": ista, "fi
 
 
 def _prepared(x: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Drive, Gram matrix and the largest step that never overshoots."""
+    """Drive, Gram matrix and a step that never overshoots: one over the largest eigenvalue."""
     gram = dictionary.T @ dictionary
     # The norm of the smaller Gram matrix: the two share their largest eigenvalue.
     smaller = dictionary @ dictionary.T if dictionary.shape[0] < dictionary.shape[1] else gram

@@ -1,4 +1,4 @@
-"""The expected loss of an observation, which makes score-function gradients less noisy."""
+"""The expected ELBO of an observation, which makes score-function gradients less noisy."""
 
 import math
 from collections.abc import Sequence
@@ -29,6 +29,6 @@ class Baseline(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The expected loss, for which the network gives the share of one value of the data."""
+        """The expected ELBO, for which the network gives the share of one value of the data."""
         expected = self.size * self.network(x).squeeze(-1)
         return expected.detach() + GRADIENT_SCALE * (expected - expected.detach())

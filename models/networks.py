@@ -140,7 +140,14 @@ def make_dictionary(latent_dim: int, shape: Sequence[int]) -> nn.Module:
 
 
 def linear_weight(decoder: nn.Module) -> Tensor | None:
-    """The matrix (D, K) of a decoder that is one linear layer, but for its bias and shape; None for any other."""
+    """The matrix of a decoder that is one linear layer, but for its bias and the shape of its output.
+
+    Args:
+        decoder: from latents (N, K) to predictions (N, \\*shape) of D values.
+
+    Returns:
+        Shape (D, K); None for any other decoder.
+    """
     parts = list(decoder) if isinstance(decoder, nn.Sequential) else [decoder]
     linear = [part for part in parts if isinstance(part, nn.Linear)]
     plain = all(isinstance(part, nn.Linear | nn.Flatten | nn.Unflatten | nn.Identity) for part in parts)

@@ -32,7 +32,7 @@ class VAE(PyroModule):
         decoder: network from latents (N, K) to predictions (N, \\*shape).
         likelihood: distribution of the data given a prediction.
         shape: shape of one observation.
-        baseline: network from data (N, \\*shape) to the expected loss (N,), for score-function gradients.
+        baseline: network from data (N, \\*shape) to the expected ELBO (N,), for score-function gradients.
 
     Attributes:
         kl_weight: factor on the KL divergence, positive; may be changed between steps, to anneal it.

@@ -18,7 +18,7 @@ from pyrocount.evaluate import evaluate
 from pyrocount.fit import load, load_data
 from pyrocount.inference import SPARSE_CODERS
 from pyrocount.metrics import lifetime_sparsity, zero_fraction
-from pyrocount.models import VAE, linear_weight
+from pyrocount.models import VAE, GaussianLikelihood, linear_weight
 from pyrocount.run import RunFolder
 
 SPARSITIES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -56,12 +56,15 @@ def amortization_gap(
         steps: of the method.
 
     Raises:
-        InputError: if the decoder is not linear, the method unknown or a sparsity not positive.
+        InputError: if the decoder is not linear or the noise not Gaussian, the method is unknown, or a sparsity or the
+            number of steps is not positive.
     """
     if method not in SPARSE_CODERS:
         raise InputError("method", repr(method), f"one of {', '.join(SPARSE_CODERS)}")
-    if (weight := linear_weight(vae.decoder)) is None:
-        raise InputError("vae", "a model whose decoder is not linear", "one with a dictionary")
+    if (weight := linear_weight(vae.decoder)) is None or not isinstance(vae.likelihood, GaussianLikelihood):
+        raise InputError("RUN", "a model whose decoder is not linear or whose noise is not Gaussian", "a dictionary")
+    if steps < 1:
+        raise InputError("steps", steps, "a positive whole number")
     for sparsity in sparsities:
         if not 0 < sparsity < float("inf"):
             raise InputError("sparsities", sparsity, "positive numbers")

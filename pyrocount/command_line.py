@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from pyrocount.config import Config, choices_of, expected, kind_of
+from pyrocount.data import user_path
 from pyrocount.errors import InputError
 from pyrocount.run import RunFolder
 
@@ -44,7 +45,7 @@ def parse(arguments: Sequence[str]) -> Config:
     # Absolute paths, so that a run can be resumed from another working directory.
     for name in ("data", "data_dir"):
         if name in given and (name == "data_dir" or Path(given[name]).suffix):
-            given[name] = str(Path(given[name]).expanduser().resolve())
+            given[name] = str(user_path(given[name], name).resolve())
     if not given.get("resume"):
         return Config(**given)
 
@@ -74,7 +75,7 @@ def _parser() -> Parser:
     """A parser that gives only what is on the command line."""
     parser = Parser(
         prog="python -m pyrocount.fit",
-        description="Fit a variational autoencoder with count latents; figures and pictures go into a run folder.",
+        description="Fit a variational autoencoder or a sparse code; figures and pictures go into a run folder.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )

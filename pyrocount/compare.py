@@ -1,6 +1,7 @@
 """The command ``python -m pyrocount.compare``: figures of many runs, over seeds and configurations."""
 
 import csv
+import io
 import math
 import sys
 from collections import defaultdict
@@ -22,7 +23,7 @@ CONFIDENCE = 0.99
 # Of these less is better; of r2 more. Of the others neither.
 LESS, MORE = ("nelbo", "nll", "paper_loss", "mse"), ("r2",)
 # Runs are compared where these agree.
-UNITS = ("data", "scaling", "whiten", "exposure", "test_fraction")
+UNITS = ("data", "data_dir", "scaling", "whiten", "exposure", "test_fraction")
 
 DESCRIPTION = """Compare fitted models: for every configuration the mean of each figure over its seeds with a 99 %
 interval, the distance from the best, and paired t-tests against the best over shared seeds, corrected for the number of
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = vars(_parser().parse_args(sys.argv[1:] if arguments is None else arguments))
         rows = compare(read_runs(given["runs"]), given["figure"])
-        folder = RunFolder.create(Path(given["out"]).parent, None, Path(given["out"]).name)
+        out = Path(given["out"]).resolve()
+        folder = RunFolder.create(out.parent, None, out.name or "comparison")
         save(folder, rows, given["figure"])
     except UsageError as error:
         print(f"pyrocount.compare: error: {error}; --help lists the options", file=sys.stderr)
@@ -101,7 +103,8 @@ def read_runs(paths: Sequence[str | Path]) -> list[Finished]:
     Raises:
         InputError: naming ``RUN``, for a path that is neither, or fewer than one finished run.
     """
-    runs = []
+    runs: list[Finished] = []
+    seen: set[Path] = set()
     for path in map(Path, paths):
         if (path / "config.json").is_file():
             if not (path / "summary.json").is_file():
@@ -112,15 +115,25 @@ def read_runs(paths: Sequence[str | Path]) -> list[Finished]:
             if not folders:
                 raise InputError("RUN", path, "a run folder, or a folder of run folders")
         for folder in folders:
+            if folder.resolve() in seen:
+                continue
+            seen.add(folder.resolve())
             if (folder / "summary.json").is_file():
-                run = RunFolder(folder)
-                summary = {name: math.nan if x is None else x for name, x in run.read_json("summary.json").items()}
-                runs.append(Finished(folder.name, read_config(run), summary))
+                runs.append(_read_run(RunFolder(folder)))
             else:
                 print(f"pyrocount.compare: {folder} is not finished and left out", file=sys.stderr)
     if not runs:
         raise InputError("RUN", ", ".join(map(str, paths)), "at least one finished run")
     return runs
+
+
+def _read_run(run: RunFolder) -> Finished:
+    config = read_config(run)
+    config.check()
+    summary = run.read_json("summary.json")
+    if any(not isinstance(value, int | float | None) for value in summary.values()):
+        raise InputError("RUN", f"{run.path}, whose summary.json holds more than numbers", "an intact run")
+    return Finished(run.path.name, config, {name: math.nan if x is None else x for name, x in summary.items()})
 
 
 def compare(runs: Sequence[Finished], figure: str = "nelbo") -> list[Row]:
@@ -137,11 +150,13 @@ def compare(runs: Sequence[Finished], figure: str = "nelbo") -> list[Row]:
     for run in runs:
         if not math.isfinite(run.figures.get(figure, math.nan)):
             raise InputError("figure", f"{figure}, which {run.name} lacks", "a figure of all runs")
-        sets[tuple(getattr(run.config, name) for name in UNITS)].append(run)
-    varied = [name for name in UNITS[1:] if len({getattr(run.config, name) for run in runs}) > 1]
+        sets[tuple(run.config.identity()[name] for name in UNITS)].append(run)
+    varied = [name for name in UNITS[1:] if len({units[UNITS.index(name)] for units in sets}) > 1]
+    files = {units[0] for units in sets}
     rows = []
     for units, members in sets.items():
-        names = [units[0] if "/" not in units[0] else Path(units[0]).stem]
+        alone = sum(Path(file).stem == Path(units[0]).stem for file in files) == 1
+        names = [Path(units[0]).stem if alone else units[0]]
         names += [f"{name}={units[UNITS.index(name)]}" for name in varied]
         rows += _compare_set(" ".join(names), members, figure)
     return rows
@@ -176,7 +191,7 @@ def _compare_set(data: str, runs: Sequence[Finished], figure: str) -> list[Row]:
                 len(groups[label]),
                 {name: float(column.mean()) for name, column in columns.items()},
                 {name: _margin(column) for name, column in columns.items()},
-                100 * sign * (float(columns[figure].mean()) - top) / abs(top),
+                100 * sign * (float(columns[figure].mean()) - top) / abs(top) if top else math.nan,
                 p,
                 tuple(columns[figure].tolist()),
             )
@@ -238,15 +253,16 @@ def table(rows: Sequence[Row], figure: str) -> str:
 
 def save(folder: RunFolder, rows: Sequence[Row], figure: str) -> None:
     """Writes ``comparison.csv`` and ``figures/comparison.png``."""
-    with (folder.path / "comparison.csv").open("w", newline="") as file:
-        names = list(dict.fromkeys(name for row in rows for name in row.mean))
-        writer = csv.writer(file)
-        writer.writerow(
-            ["data", "configuration", "runs", "drop_percent", "p", *names, *(f"{name}_margin" for name in names)]
-        )
-        for row in rows:
-            cells = [row.mean.get(name, "") for name in names] + [row.margin.get(name, "") for name in names]
-            writer.writerow([row.data, row.label, row.seeds, row.drop, row.p, *cells])
+    names = list(dict.fromkeys(name for row in rows for name in row.mean))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(
+        ["data", "configuration", "runs", "drop_percent", "p", *names, *(f"{name}_margin" for name in names)]
+    )
+    for row in rows:
+        cells = [row.mean.get(name, "") for name in names] + [row.margin.get(name, "") for name in names]
+        writer.writerow([row.data, row.label, row.seeds, row.drop, row.p, *cells])
+    folder.write_text("comparison.csv", text.getvalue())
     folder.save_figure(
         "comparison",
         figures.comparison(

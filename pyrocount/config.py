@@ -10,7 +10,7 @@ import torch
 from pyrocount.data import default_scaling
 from pyrocount.errors import InputError
 from pyrocount.inference import SPARSE_CODERS
-from pyrocount.models import LIKELIHOODS, MODELS, check_estimator
+from pyrocount.models import LIKELIHOODS, MODELS, CountLatent, check_estimator
 
 
 def _option(default: Any, explanation: str, choices: Iterable[str] = ()) -> Any:
@@ -85,7 +85,8 @@ class Config:
     kl: Literal["shared", "exact", "mc"] | None = _option(
         None,
         "shared: closed form, a negative-binomial posterior keeps the prior's dispersion; its dispersion is free with "
-        "exact (an integral) and mc (Monte Carlo); by default mc for negbio and score, else exact",
+        "exact (an integral) and mc (Monte Carlo); by default exact, but mc for score and for negbio with "
+        "sampled gradients",
     )
     estimator: str | None = _option(
         None,
@@ -163,6 +164,10 @@ class Config:
                 raise InputError("encoder", f"{self.encoder!r} {problem}", "none: an optimisation is in its place")
             if self.learn_scale:
                 raise InputError("learn_scale", f"it {problem}", "a fixed scale, on which the codes depend")
+            if self.weight_norm:
+                raise InputError("weight_norm", f"it {problem}", "none: the columns of the dictionary have unit norm")
+            if self.kl == "mc":
+                raise InputError("kl", f"'mc' {problem}", "none: codes are points, from which nothing is sampled")
         if self.estimator is not None:
             check_estimator(self.model, self.estimator)
         if self.estimator == "exact":
@@ -183,6 +188,16 @@ class Config:
             )
         if self.model != "gaussian" and self.activation != "identity":
             raise InputError("activation", f"{self.activation!r} for {self.model} latents", "--model gaussian for it")
+        if self.initial_rate != Config.initial_rate and not issubclass(MODELS[self.model], CountLatent):
+            raise InputError(
+                "initial_rate", f"{self.initial_rate} for {self.model} latents", "a model with counts for it"
+            )
+        if self.blocks and "conv" not in (self.encoder, self.decoder):
+            raise InputError(
+                "blocks", f"{self.blocks} without a convolutional network", "--encoder conv or --decoder conv"
+            )
+        if not self.whiten and self.data != "patches":
+            raise InputError("whiten", f"false for --data {self.data}", "--data patches for it")
         counts = self.likelihood in ("poisson", "negbio")
         if self.exposure is not None and not counts:
             raise InputError(
@@ -234,8 +249,10 @@ class Config:
 
     def identity(self) -> dict[str, Any]:
         """What makes the numbers of a run: everything but where it computes and where things are kept."""
-        places = ("device", "data_dir", "download", "name", "out", "resume")
-        return {name: value for name, value in asdict(self).items() if name not in places}
+        places = ("device", "download", "name", "out", "resume")
+        # The images for patches are data; where torchvision keeps its sets is a place.
+        data_dir = self.data_dir if self.data == "patches" else None
+        return {name: value for name, value in asdict(self).items() if name not in places} | {"data_dir": data_dir}
 
 
 def choices_of(name: str) -> tuple[str, ...]:

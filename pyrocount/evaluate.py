@@ -29,7 +29,7 @@ class Evaluation:
             likelihood), ``paper_loss`` (sum of squares + beta KL, for Gaussian noise), ``mse``, ``r2``, ``kl`` (nats
             per observation), ``mean_rate``, ``zero_fraction`` and ``lifetime_sparsity`` (of what the decoder sees),
             ``active_latents``.
-        counts: posterior samples as the decoder sees them, shape (S, N, K).
+        counts: posterior samples as the decoder sees them, shape (S, N, K); activities, of families without counts.
         reconstructions: means of the data given the first sample, of up to 100 observations, shape (n, \\*shape).
         latent_kl: KL divergence of each latent, in nats, averaged over observations, shape (K,).
     """

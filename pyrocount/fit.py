@@ -168,7 +168,19 @@ def _sparse_coder(config: Config) -> Callable[[Tensor, Tensor], Tensor] | None:
 
 
 def make_elbo(config: Config, vae: VAE) -> nn.Module:
-    """The loss of a resolved configuration's estimator and KL divergence, as a module that takes a batch."""
+    """The loss of a resolved configuration's estimator and KL divergence.
+
+    Args:
+        config: resolved.
+        vae: the model that it describes.
+
+    Returns:
+        A module that takes a batch (N, \\*shape), and its exposure (N,) where there is one, and gives the negative ELBO in
+        nats, summed over the batch.
+
+    Raises:
+        InputError: naming ``estimator``, if the exact one does not fit the model.
+    """
     if config.estimator == "exact":
         collapsed = CollapsedVAE(vae)
         return Trace_ELBO()(collapsed.model, collapsed.guide)  # type: ignore[arg-type]
@@ -184,8 +196,8 @@ def make_elbo(config: Config, vae: VAE) -> nn.Module:
 def load(path: str | Path) -> VAE:
     """The fitted model of a run folder, on the CPU and in evaluation mode.
 
-    It takes data in the units of training: standardised, unless the run was not. ``offset`` and ``scale`` of the
-    original values are in the metadata of ``model.safetensors``.
+    It takes data in the units of training. ``offset`` and ``scale`` of the original values are in the metadata of
+    ``model.safetensors``.
 
     Raises:
         InputError: if the folder holds no finished run.

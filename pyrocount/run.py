@@ -94,10 +94,13 @@ class RunFolder:
             raise InputError("name", f"{name}, of which {out} holds no checkpoint", "a run to resume")
         return run
 
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text file as it is."""
+        self._replace(name, lambda path: path.write_bytes(text.encode()))
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a JSON file; numbers that are not finite, which JSON lacks, become null."""
-        plain = {key: None if isinstance(x, float) and not math.isfinite(x) else x for key, x in content.items()}
-        self._replace(name, lambda path: path.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n"))
+        self.write_text(name, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Reads a JSON file.
@@ -198,6 +201,14 @@ class RunFolder:
             yield
         except OSError as error:
             raise InputError("out", f"{self.path.parent} ({error.strerror})", "a folder that can be written") from error
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _plain(name: str) -> str:

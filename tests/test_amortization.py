@@ -45,11 +45,17 @@ def test_the_command_prints_and_saves(run, capsys):
     assert (run / "figures" / "amortization.png").is_file()
 
 
+def test_silence_is_saved_too(run):
+    assert main([str(run), "--steps", "5", "--sparsities", "1000"]) == 0
+    assert json.loads((run / "amortization.json").read_text())["points"][1]["lifetime_sparsity"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["RUN", "--method", "omp"], "argument --method: invalid choice: 'omp'"),
         (["RUN", "--sparsities", "0"], "sparsities: got 0.0, expected positive numbers"),
+        (["RUN", "--steps", "0"], "steps: got 0, expected a positive whole number"),
         (["nowhere"], "path: got nowhere, whose model.safetensors cannot be read"),
         ([], "the following arguments are required: RUN"),
     ],
@@ -61,5 +67,8 @@ def test_bad_input_ends_in_one_line(run, capsys, arguments, message):
 
 
 def test_other_decoders_have_no_dictionary():
-    with pytest.raises(ValueError, match="vae: got a model whose decoder is not linear"):
+    with pytest.raises(ValueError, match="RUN: got a model whose decoder is not linear"):
         amortization_gap(make_vae("poisson", (4,), latent_dim=2), torch.zeros(3, 4))
+    counts = make_vae("poisson", (4,), latent_dim=2, decoder="lin", likelihood="poisson")
+    with pytest.raises(ValueError, match="or whose noise is not Gaussian"):
+        amortization_gap(counts, torch.zeros(3, 4))

@@ -92,6 +92,17 @@ def test_data_sets_and_scalings_are_compared_apart(tmp_path):
     assert [row.drop for row in rows] == [0, 0, 0]
 
 
+def test_sources_of_patches_and_files_of_one_name_are_kept_apart(tmp_path):
+    for number, changes in enumerate(
+        [{"data": "patches", "data_dir": "one"}, {"data": "patches", "data_dir": "two"}]
+        + [{"data": f"{folder}/x.npz"} for folder in "ab"]
+    ):
+        write(tmp_path / str(number), Config(**changes, seed=number).resolved(), {"nelbo": 1.0 + number})
+    rows = compare(read_runs([tmp_path, tmp_path / "0"]))
+    assert [row.seeds for row in rows] == [1, 1, 1, 1]
+    assert len({row.data for row in rows}) == 4
+
+
 def test_the_command_prints_and_saves(runs, command, tmp_path):
     write(runs / "unfinished", Config(), None)
     code, out, err = command(runs)
@@ -116,6 +127,7 @@ def test_bad_input_ends_in_one_line(runs, command, tmp_path):
     write(tmp_path / "bare" / "run", Config().resolved(), {"nelbo": None})
     write(tmp_path / "odd" / "run", Config().resolved(), {"nelbo": 1.0})
     (tmp_path / "odd" / "run" / "config.json").write_text("{}}")
+    write(tmp_path / "words" / "run", Config().resolved(), {"nelbo": "good"})
     for arguments, message in [
         ([], "the following arguments are required: RUN"),
         ([runs, "--figure", "beauty"], "argument --figure: invalid choice: 'beauty'"),
@@ -128,6 +140,7 @@ def test_bad_input_ends_in_one_line(runs, command, tmp_path):
         ),
         ([tmp_path / "bare"], "figure: got nelbo, which run lacks"),
         ([tmp_path / "odd"], "whose config.json cannot be read"),
+        ([tmp_path / "words"], "whose summary.json holds more than numbers"),
     ]:
         code, out, err = command(*arguments)
         assert (code, out, len(err)) == (2, "", 1), arguments

@@ -108,5 +108,18 @@ def test_bad_files_are_named(tmp_path):
     np.save(tmp_path / "flat.npy", np.zeros((5, 30)))
     with pytest.raises(InputError, match=r"data_dir: got .*flat.npy of shape \(5, 30\), expected images x height"):
         load_dataset("patches", data_dir=str(tmp_path / "flat.npy"))
-    with pytest.raises(InputError, match=r"data_dir: got .*none.npy, which does not exist"):
+    with pytest.raises(
+        InputError, match=r"data_dir: got .*none.npy, which does not exist, expected a folder of images"
+    ):
         load_dataset("patches", data_dir=str(tmp_path / "none.npy"))
+
+
+def test_deep_pictures_keep_their_values(tmp_path):
+    values = RNG.integers(0, 2**16, (64, 120), np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    Image.fromarray((values / 2**16).astype(np.float32)).save(tmp_path / "real.tif")
+    deep = load_dataset("patches", data_dir=str(tmp_path))
+    np.save(tmp_path / "same.npy", np.stack([values, values / 2**16]))
+    np.testing.assert_allclose(
+        deep.train, load_dataset("patches", data_dir=str(tmp_path / "same.npy")).train, atol=1e-3
+    )

@@ -81,3 +81,15 @@ def test_the_loss_that_learns_the_dictionary_is_the_objective_of_the_codes(coder
     assert loss(z) < min(loss(z * 0.99), loss(z * 1.01), loss(z + 0.01 * torch.rand_like(z)))
     vae.decode(z).square().sum().backward()
     assert vae.decoder[0].parametrizations.weight.original.grad.abs().sum() > 0
+
+
+@coders
+def test_coherent_dictionaries_do_not_oscillate(coder):
+    """Columns that all point one way have a strong common mode."""
+    generator = torch.Generator().manual_seed(0)
+    dictionary = torch.nn.functional.normalize(torch.rand(64, 256, generator=generator, dtype=torch.float64), dim=0)
+    x = torch.rand(5, 64, generator=generator, dtype=torch.float64)
+    assert torch.linalg.eigvalsh(dictionary @ dictionary.T)[-1] > 100
+    best = objective(x, dictionary, fista(x, dictionary, SPARSITY, 20_000))
+    found = objective(x, dictionary, coder(x, dictionary, SPARSITY, 20_000))
+    assert found < 1.01 * best

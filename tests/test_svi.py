@@ -148,3 +148,5 @@ def test_progress_is_shown(capsys):
 def test_schedules():
     assert [anneal(1.0, 0.1, p) for p in (0, 0.25, 0.5, 1)] == pytest.approx([1, 0.55, 0.1, 0.1])
     assert [cosine(p, warmup=0.1, floor=0) for p in (0, 0.05, 0.1, 0.55, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+    assert [cosine(p, warmup=1.0, floor=0) for p in (0, 0.5, 1)] == pytest.approx([0, 0.5, 1])
+    assert anneal(1.0, 0.1, 0.0, over=0.0) == 0.1

@@ -1,7 +1,7 @@
 """Data sets as arrays: named ones, files of the user's, patches of images, seeded splits."""
 
 from .dataset import NAMED, SCALINGS, Dataset, default_scaling, load_dataset
-from .files import read_array
+from .files import read_array, user_path
 from .patches import normalise_contrast, whiten
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "load_dataset",
     "normalise_contrast",
     "read_array",
+    "user_path",
     "whiten",
 ]

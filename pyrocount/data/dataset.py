@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrocount.errors import InputError
 
-from .files import read_array, read_exposure
+from .files import read_array, read_exposure, user_path
 from .patches import load_patches
 from .vision import SETS, load_vision
 
@@ -107,8 +107,8 @@ def load_dataset(
         data: ``"digits"``, scikit-learn's 1797 handwritten digits of 8 x 8 pixels; ``"patches"`` of natural images;
             a set that torchvision knows, with its official split; or a ``.npy`` or ``.npz`` file.
         seed: chooses the held-out observations, and the patches.
-        test_fraction: how many are held out where there is no official split, between 0 and 1; at least one is held
-            out and one kept.
+        test_fraction: how many of digits or of a file are held out, between 0 and 1; at least one is held out and one
+            kept. Patches and the sets of torchvision have splits of their own.
         scaling: ``"standard"`` (subtract the mean of the training set, divide by its standard deviation, one number
             each for the whole array), ``"unit"`` (range to [0, 1]), ``"symmetric"`` (to [-1, 1]) or ``"none"``; by
             default that of the set.
@@ -153,7 +153,7 @@ def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bo
         return _Raw(*load_vision(data, data_dir, download), limits=(0.0, 255.0))
     if Path(data).suffix.lower() not in (".npy", ".npz"):
         raise InputError("data", repr(data), f"one of {', '.join(NAMED)}, or a .npy or .npz file")
-    path = Path(data).expanduser()
+    path = user_path(data)
     values = read_array(path)
     return _Raw(values, exposure=read_exposure(path, len(values)))
 

@@ -10,6 +10,18 @@ from pyrocount.errors import InputError
 Floats = NDArray[np.float32 | np.float64]
 
 
+def user_path(path: str | Path, argument: str = "data") -> Path:
+    """The path with the user's home folder in place of ~.
+
+    Raises:
+        InputError: for the home of a user who does not exist.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(argument, path, "a home folder that exists") from error
+
+
 def read_array(path: str | Path, argument: str = "data") -> Floats:
     """Reads the observations in a ``.npy`` or ``.npz`` file.
 
@@ -49,7 +61,7 @@ def read_exposure(path: str | Path, number: int, argument: str = "data") -> Floa
     arrays = _read(Path(path), argument)
     if "exposure" not in arrays:
         return None
-    exposure = _numbers(arrays["exposure"], path, argument)
+    exposure = _numbers(arrays["exposure"], f"{path}, array exposure,", argument)
     if exposure.shape != (number,) or not (exposure > 0).all():
         problem = f"{path} with an exposure of shape {exposure.shape} from {exposure.min(initial=np.inf):g}"
         raise InputError(argument, problem, f"{number} positive numbers")

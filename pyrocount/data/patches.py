@@ -9,7 +9,7 @@ from scipy import fft, ndimage
 
 from pyrocount.errors import InputError
 
-from .files import read_images
+from .files import read_images, user_path
 
 FloatArray = NDArray[np.float32]
 
@@ -39,7 +39,7 @@ def load_patches(source: str | None, *, seed: int, whiten_images: bool) -> tuple
     Raises:
         InputError: naming ``data_dir``, if there are no images of sufficient size.
     """
-    images = _photographs() if source is None else _images(Path(source).expanduser())
+    images = _photographs() if source is None else _images(user_path(source, "data_dir"))
     generator = np.random.default_rng(seed)
     parts: tuple[list[FloatArray], list[FloatArray]] = ([], [])
     for image in images:
@@ -122,12 +122,16 @@ def _images(source: Path) -> list[NDArray[np.float64]]:
         if not paths:
             raise InputError("data_dir", f"{source}, which holds no picture", f"files {', '.join(PICTURES)}")
         return [_picture(path) for path in paths]
+    if not source.exists():
+        raise InputError("data_dir", f"{source}, which does not exist", "a folder of images, or a .npy or .npz file")
     return list(read_images(source, "data_dir").astype(np.float64))
 
 
 def _picture(path: Path) -> NDArray[np.float64]:
     try:
         with Image.open(path) as picture:
-            return _grey(np.asarray(picture.convert("RGB")))
+            # One channel of more than 8 bits, which a conversion to bytes would clip.
+            deep = picture.mode.startswith(("I", "F"))
+            return _grey(np.asarray(picture if deep else picture.convert("RGB")))
     except Exception as error:  # A damaged picture may bring any.
         raise InputError("data_dir", f"{path}, which cannot be read", "an intact picture") from error

@@ -13,6 +13,8 @@ from PIL import Image
 
 from pyrocount.errors import InputError
 
+from .files import user_path
+
 Bytes = NDArray[np.uint8]
 
 
@@ -27,7 +29,7 @@ def load_vision(name: str, data_dir: str | None, download: bool) -> tuple[Bytes,
     Raises:
         InputError: naming ``data``, if torchvision is not installed, or the set is missing or corrupt.
     """
-    root = Path(data_dir or "data").expanduser()
+    root = user_path(data_dir or "data", "data_dir")
     try:
         from torchvision import datasets
     except (ImportError, RuntimeError) as error:
@@ -42,7 +44,9 @@ def load_vision(name: str, data_dir: str | None, download: bool) -> tuple[Bytes,
             raise InputError("data", problem, "an intact file; delete it and give --download") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         problem = f"{name}, which could not be loaded from {root / where} ({reason})"
-        expected = "--download, or --data-dir with the folder that holds " + where
+        expected = (
+            f"--download (which also unpacks archives that are there), or --data-dir with the folder that holds {where}"
+        )
         raise InputError("data", problem, "a connection for " + expected if download else expected) from error
 
 
