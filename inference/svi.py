@@ -111,7 +111,7 @@ def train(
                 total += value * len(batch)
                 seconds = (time.perf_counter() - started) / number
                 # Text only where it will be shown: fast steps would spend a part of their time on it.
-                if time.perf_counter() - shown > bar.mininterval:
+                if number == steps_per_epoch or time.perf_counter() - shown > bar.mininterval:
                     shown = time.perf_counter()
                     bar.set_postfix_str(
                         f"epoch={epoch + 1}/{epochs}, elbo={-value:.2f}, rate={mean_rate:.3f}, "
