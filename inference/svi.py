@@ -99,12 +99,16 @@ def train(
                 annealed = anneal((step - 1) / steps)
 
                 optimizer.zero_grad()
-                x, *others = (part[batch.to(part.device)].to(device, non_blocking=True) for part in data)
+                x, *others = (
+                    part.index_select(0, batch.to(part.device)).to(device, non_blocking=True) for part in data
+                )
                 loss = elbo(prepare(x), *others) / len(batch)
                 loss.backward()
-                norm = nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
-                if not (math.isfinite(value := loss.item()) and math.isfinite(norm.item())):
-                    raise NonFiniteLossError(step, epoch + 1, value, norm.item())
+                value, norm = loss.item(), _gradient_norm(parameters)
+                if not (math.isfinite(value) and math.isfinite(norm)):
+                    raise NonFiniteLossError(step, epoch + 1, value, norm)
+                if norm > max_gradient_norm:
+                    _scale_gradients(parameters, max_gradient_norm / norm)
                 optimizer.step()
                 scheduler.step()
 
@@ -129,13 +133,24 @@ def train(
                     "elbo": -total / number_of_data,
                     **annealed,
                     "learning_rate": float(scheduler.get_last_lr()[0]),
-                    "gradient_norm": norm.item(),
+                    "gradient_norm": norm,
                     "step_ms": 1000 * seconds,
                     **figures,
                 }
             )
             save(_checkpoint(module, optimizer, scheduler, history))
     return history
+
+
+def _gradient_norm(parameters: Sequence[Tensor]) -> float:
+    norms = [parameter.grad.norm() for parameter in parameters if parameter.grad is not None]
+    return torch.stack(norms).norm().item() if norms else 0.0
+
+
+def _scale_gradients(parameters: Sequence[Tensor], factor: float) -> None:
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.mul_(factor)
 
 
 def _checkpoint(

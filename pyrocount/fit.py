@@ -175,8 +175,8 @@ def make_elbo(config: Config, vae: VAE) -> nn.Module:
         vae: the model that it describes.
 
     Returns:
-        A module that takes a batch (N, \\*shape), and its exposure (N,) where there is one, and gives the negative ELBO,
-        in nats, summed over the batch.
+        A module that takes a batch (N, \\*shape), and its exposure (N,) where there is one, and gives the negative
+        ELBO, in nats, summed over the batch.
 
     Raises:
         InputError: naming ``estimator``, if the exact one does not fit the model.

@@ -13,7 +13,7 @@ from pyrocount.config import Config
 from pyrocount.fit import build, make_elbo
 from pyrocount.inference import train
 
-LATENTS, VALUES, BATCH, STEPS = 512, 256, 200, 50
+LATENTS, VALUES, BATCH, STEPS = 512, 256, 200, 200
 # Of the time of a step with the exact gradient.
 AIMS = {"stein": "0.77x", "arrival": "0.25x"}
 
