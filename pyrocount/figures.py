@@ -14,6 +14,8 @@ from scipy import stats
 
 Array = NDArray[np.floating[Any]]
 
+# Means so many times further from the middle one than is usual are left out of a picture's scale.
+FAR = 20
 # The most bars in a histogram.
 BARS = 40
 DATA, FIRST, SECOND = "0.65", "#0072b2", "#d55e00"
@@ -117,6 +119,8 @@ def gradient_estimators(
 def comparison(labels: Sequence[str], values: Sequence[Sequence[float]], margins: Sequence[float], name: str) -> Figure:
     """A figure of merit of configurations, a row each: the runs as dots, their mean with its interval.
 
+    Configurations far from all others are written at the edge: they would squeeze the rest.
+
     Args:
         labels: of the configurations.
         values: of their runs.
@@ -127,9 +131,16 @@ def comparison(labels: Sequence[str], values: Sequence[Sequence[float]], margins
     figure = Figure(figsize=(4.0 + 0.075 * longest, 0.3 * len(labels) + 0.8), layout="constrained")
     axis = figure.subplots()
     rows = np.arange(len(labels))[::-1]
-    for row, runs, margin in zip(rows, values, margins, strict=True):
+    means = np.array([np.mean(runs) for runs in values])
+    middle = float(np.median(means))
+    far = np.abs(means - middle) > FAR * np.median(np.abs(means - middle))
+    for row, runs, mean, margin, outside in zip(rows, values, means, margins, far & (len(labels) > 2), strict=True):
+        if outside:
+            text, place, side = (f"{mean:.4g} >", 1.0, "right") if mean > middle else (f"< {mean:.4g}", 0.0, "left")
+            axis.text(place, row, text, transform=axis.get_yaxis_transform(), ha=side, va="center", fontsize=7)
+            continue
         axis.plot(runs, np.full(len(runs), row), "o", color=DATA, markersize=4)
-        axis.errorbar(np.mean(runs), row, xerr=margin, fmt="|", color=FIRST, markersize=10, capsize=3)
+        axis.errorbar(mean, row, xerr=margin, fmt="|", color=FIRST, markersize=10, capsize=3)
     axis.set_yticks(rows, labels, fontsize=7)
     axis.set_ylim(-0.6, len(labels) - 0.4)
     axis.set_xlabel(f"{name.replace('_', ' ')}: runs, mean and 99 % interval", fontsize=8)

@@ -96,3 +96,12 @@ def test_figures_are_saved(tmp_path, shape):
     for figure in (figures.reconstructions(items, items), figures.samples(items), figures.dictionary(items)):
         figure.savefig(tmp_path / "figure.png")
         assert imread(tmp_path / "figure.png").std() > 0.01
+
+
+def test_configurations_far_off_do_not_squeeze_the_others():
+    values = [[1.0, 1.1], [1.2, 1.3], [1.4, 1.6], [900.0, 950.0]]
+    figure = figures.comparison(["a", "b", "c", "d"], values, [0.1, 0.1, 0.2, 5.0], "nelbo")
+    (axis,) = figure.axes
+    assert axis.get_xlim()[1] < 3
+    assert [text.get_text() for text in axis.texts] == ["925 >"]
+    assert not list(figures.comparison(["a", "b"], [[1.0], [900.0]], [0.1, 0.1], "nelbo").axes[0].texts)
