@@ -212,7 +212,7 @@ def load(path: str | Path) -> VAE:
 def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: RunFolder) -> None:
     fingerprint = 0
     for part in (data.train, data.test, data.train_exposure, data.test_exposure):
-        fingerprint = fingerprint if part is None else zlib.crc32(np.ascontiguousarray(part), fingerprint)
+        fingerprint = fingerprint if part is None else zlib.crc32(np.ascontiguousarray(part).data, fingerprint)
     test = torch.from_numpy(data.test_units()).to(device)
     windows = None if data.test_exposure is None else torch.from_numpy(data.test_exposure).to(device)
     test_figures = partial(evaluate, vae, beta=config.beta, seed=config.seed)
