@@ -16,13 +16,13 @@ def run(tmp_path):
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(run, monkeypatch):
     run.write_json("summary.json", {"a": 1})
     before = {path.name: path.read_bytes() for path in run.path.iterdir()}
-    write_text = type(run.path).write_text
+    write_bytes = type(run.path).write_bytes
 
-    def full(path, text):
-        write_text(path, text[:3])
+    def full(path, content):
+        write_bytes(path, content[:3])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(type(run.path), "write_text", full)
+    monkeypatch.setattr(type(run.path), "write_bytes", full)
     with pytest.raises(InputError, match=r"out: got .*runs \(No space left on device\), expected a folder"):
         run.write_json("summary.json", {"a": 2})
     assert before == {path.name: path.read_bytes() for path in run.path.iterdir()}
