@@ -108,7 +108,7 @@ def make_vae(
     max_count: int = 30,
     shared_dispersion: bool = True,
     activation: str = "identity",
-    initial_rate: float = 0.22,
+    initial_rate: float = LatentOptions.initial_rate,
     encoder: str = "mlp",
     decoder: str = "mlp",
     output: str = "identity",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrocount import figures
-from pyrocount.command_line import Parser, UsageError, read_config
+from pyrocount.command_line import Parser, read_config, run_command
 from pyrocount.errors import InputError
 from pyrocount.evaluate import evaluate
 from pyrocount.fit import load, load_data
@@ -88,23 +88,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 2 for bad input.
     """
-    try:
-        given = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
-        vae, run = load(given.run), RunFolder(given.run)
-        x = torch.from_numpy(load_data(read_config(run).resolved()).test_units()[:OBSERVATIONS])
-        points = amortization_gap(vae, x, given.sparsities, method=given.method, steps=given.steps)
-        run.write_json("amortization.json", {"method": given.method, "points": [vars(point) for point in points]})
-        pairs = [(point.lifetime_sparsity, point.mse) for point in points]
-        run.save_figure("amortization", figures.amortization(pairs[0], pairs[1:], given.method.upper()))
-    except UsageError as error:
-        print(f"pyrocount.amortization: error: {error}; --help lists the options", file=sys.stderr)
-        return 2
-    except InputError as error:
-        print(f"pyrocount.amortization: error: {error}", file=sys.stderr)
-        return 2
+    given = sys.argv[1:] if arguments is None else arguments
+    return run_command("pyrocount.amortization", lambda: _measure_and_save(given))
+
+
+def _measure_and_save(arguments: Sequence[str]) -> None:
+    given = _parser().parse_args(arguments)
+    vae, run = load(given.run), RunFolder(given.run)
+    x = torch.from_numpy(load_data(read_config(run).resolved()).test_units()[:OBSERVATIONS])
+    points = amortization_gap(vae, x, given.sparsities, method=given.method, steps=given.steps)
+    run.write_json("amortization.json", {"method": given.method, "points": [vars(point) for point in points]})
+    pairs = [(point.lifetime_sparsity, point.mse) for point in points]
+    run.save_figure("amortization", figures.amortization(pairs[0], pairs[1:], given.method.upper()))
     print(table(points))
     print(run.path)
-    return 0
 
 
 def table(points: Sequence[Point]) -> str:

@@ -1,6 +1,7 @@
 """The command line of ``pyrocount.fit``, made from the fields of the configuration."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,6 +23,29 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises a ``UsageError``."""
         raise UsageError(message)
+
+
+def run_command(program: str, work: Callable[[], object], named: Callable[[str], str] = str) -> int:
+    """Does the work of a command; bad input ends it with one line on standard error.
+
+    Args:
+        program: its name, with which the line begins.
+        work: what it does.
+        named: gives the name of an argument in the line.
+
+    Returns:
+        The exit code: 0, or 2 for bad input.
+    """
+    try:
+        work()
+    except UsageError as error:
+        problem = f"{error}; --help lists the options"
+    except InputError as error:
+        problem = f"{named(error.argument)}: {error.problem}"
+    else:
+        return 0
+    print(f"{program}: error: {problem}", file=sys.stderr)
+    return 2
 
 
 def option(argument: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from pyrocount import figures
-from pyrocount.command_line import Parser, UsageError, read_config
+from pyrocount.command_line import Parser, read_config, run_command
 from pyrocount.config import Config
 from pyrocount.errors import InputError
 from pyrocount.run import RunFolder
@@ -70,21 +70,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 2 for bad input.
     """
-    try:
-        given = vars(_parser().parse_args(sys.argv[1:] if arguments is None else arguments))
-        rows = compare(read_runs(given["runs"]), given["figure"])
-        out = Path(given["out"]).resolve()
-        folder = RunFolder.create(out.parent, None, out.name or "comparison")
-        save(folder, rows, given["figure"])
-    except UsageError as error:
-        print(f"pyrocount.compare: error: {error}; --help lists the options", file=sys.stderr)
-        return 2
-    except InputError as error:
-        print(f"pyrocount.compare: error: {error}", file=sys.stderr)
-        return 2
-    print(table(rows, given["figure"]))
+    given = sys.argv[1:] if arguments is None else arguments
+    return run_command("pyrocount.compare", lambda: _compare_and_save(given))
+
+
+def _compare_and_save(arguments: Sequence[str]) -> None:
+    given = _parser().parse_args(arguments)
+    rows = compare(read_runs(given.runs), given.figure)
+    out = Path(given.out).resolve()
+    folder = RunFolder.create(out.parent, None, out.name or "comparison")
+    save(folder, rows, given.figure)
+    print(table(rows, given.figure))
     print(folder.path)
-    return 0
 
 
 def _parser() -> Parser:

@@ -10,7 +10,7 @@ import torch
 from pyrocount.data import default_scaling
 from pyrocount.errors import InputError
 from pyrocount.inference import SPARSE_CODERS
-from pyrocount.models import LIKELIHOODS, MODELS, CountLatent, check_estimator
+from pyrocount.models import LIKELIHOODS, MODELS, CountLatent, LatentOptions, check_estimator
 
 
 def _option(default: Any, explanation: str, choices: Iterable[str] = ()) -> Any:
@@ -55,7 +55,9 @@ class Config:
     )
     test_fraction: float = _option(0.2, "part of the data that is held out for testing, where no split is official")
     latent_dim: int = _option(32, "number of latents")
-    initial_rate: float = _option(0.22, "mean count of a latent under the prior, at the start of training")
+    initial_rate: float = _option(
+        LatentOptions.initial_rate, "mean count of a latent under the prior, at the start of training"
+    )
     encoder: Literal["lin", "mlp", "conv"] | None = _option(
         None, "network from data to posterior: linear, perceptron, convolutional; mlp by default, none in sparse coding"
     )

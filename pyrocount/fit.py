@@ -20,7 +20,7 @@ from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor, nn
 
 from pyrocount import figures
-from pyrocount.command_line import UsageError, option, parse, read_config
+from pyrocount.command_line import option, parse, read_config, run_command
 from pyrocount.config import Config
 from pyrocount.data import Dataset, load_dataset
 from pyrocount.errors import InputError
@@ -52,19 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 for a loss that is not finite, 2 for bad input, 130 for Ctrl-C.
     """
     try:
-        fit(parse(sys.argv[1:] if arguments is None else arguments))
-    except UsageError as error:
-        return _stop(2, f"error: {error}; --help lists the options")
-    except InputError as error:
-        return _stop(2, f"error: {option(error.argument)}: {error.problem}")
+        given = sys.argv[1:] if arguments is None else arguments
+        return run_command("pyrocount.fit", lambda: fit(parse(given)), option)
     except NonFiniteLossError as error:
         return _stop(1, f"stopped: not finite at {error}", error)
     except KeyboardInterrupt as interrupt:
         return _stop(130, "interrupted", interrupt)
-    return 0
 
 
-def _stop(code: int, message: str, reason: BaseException | None = None) -> int:
+def _stop(code: int, message: str, reason: BaseException) -> int:
     print("pyrocount.fit: " + "; ".join([message, *getattr(reason, "__notes__", [])]), file=sys.stderr)
     return code
 
