@@ -1,8 +1,9 @@
 """Poisson counts, several times faster on a CPU than ``jax.random.poisson``.
 
-Rates up to ``INVERTED`` invert the survival function, a few terms at a time for all counts together. Larger ones are
-drawn by W. Hoermann, The Transformed Rejection Method for Generating Poisson Random Variables, 1993 (PTRS), those that
-are still wanted being gathered in every round.
+Rates up to ``INVERTED`` invert the survival function, a few terms at a time: at first for all counts together, then
+for the blocks of them that hold one still open. Larger ones are drawn by W. Hoermann, The
+Transformed Rejection Method for Generating Poisson Random Variables, 1993 (PTRS), those that are still wanted being
+gathered in every round.
 """
 
 import math
@@ -19,8 +20,10 @@ from .special import HALF_LOG_TWO_PI, STIRLING_FROM, stirling_series
 # Probabilities are scaled by exp(LOG_SCALE), so that that of no count does not underflow in float32.
 INVERTED = 150.0
 LOG_SCALE = 69.0
-# Terms of the survival function a round.
-TERMS = 16
+# Terms of the survival function a round, counts a block, and the part of the blocks that go on together.
+TERMS, BLOCK, PART = 8, 32, 4
+
+Sum = tuple[Array, Array, Array, Array]
 
 
 @jax.jit
@@ -53,25 +56,49 @@ def poisson(key: Array, rate: Array) -> Array:
 
 
 def _invert(key: Array, rate: Array) -> Array:
+    shape, size = rate.shape, rate.size
+    if size == 0:
+        return rate
     # Small numbers, which are resolved best, stand for large counts.
     bits = 8 * rate.dtype.itemsize
     scale = math.exp(LOG_SCALE)
-    u = (random.bits(key, rate.shape, f"uint{bits}").astype(rate.dtype) + 0.5) * (scale * 2.0**-bits)
-
-    def add_terms(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        k, count, survival, mass = state
-        for _ in range(TERMS):
-            count = count + (u < survival)
-            survival = survival - mass
-            k = k + 1
-            mass = mass * (rate * (1 / k))
-        # A geometric series bounds the tail, lest the rounding errors of the differences make one of their own.
-        bound = mass * ((k + 1) / jnp.maximum(k + 1 - rate, 1.0))
-        return k, count, jnp.where(k > rate, jnp.minimum(survival, bound), survival), mass
+    u = (random.bits(key, shape, f"uint{bits}").astype(rate.dtype) + 0.5) * (scale * 2.0**-bits)
+    padding = (0, -size % BLOCK)
+    rate = jnp.pad(rate.ravel(), padding).reshape(-1, BLOCK)
+    u = jnp.pad(u.ravel(), padding, constant_values=scale).reshape(-1, BLOCK)
 
     mass = rate * jnp.exp(LOG_SCALE - rate)
     first = (jnp.ones((), rate.dtype), jnp.zeros_like(rate), -jnp.expm1(-rate) * scale, mass)
-    return lax.while_loop(lambda state: (u < state[2]).any(), add_terms, first)[1]
+    k, count, survival, mass = _add_terms(u, rate, first)
+    blocks = len(rate)
+    slots = min(blocks, max(BLOCK, blocks // PART))
+
+    def some(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        wanted, count = state
+        # Where fewer are wanted than there is room for, the others are complete and stay as they are.
+        index = jnp.argsort(~wanted)[:slots]
+        numbers = jnp.where(wanted[index, None], u[index], jnp.inf)
+        mine, done = rate[index], (count[index], survival[index], mass[index])
+        _, more, _, _ = lax.while_loop(
+            lambda state: (numbers < state[2]).any(), lambda state: _add_terms(numbers, mine, state), (k, *done)
+        )
+        return wanted.at[index].set(False), count.at[index].set(more)
+
+    _, count = lax.while_loop(lambda state: state[0].any(), some, ((u < survival).any(1), count))
+    return count.ravel()[:size].reshape(shape)
+
+
+def _add_terms(u: Array, rate: Array, state: Sum) -> Sum:
+    """The next count k, the counts so far, the survival function at k - 1 and the mass at k, all scaled."""
+    k, count, survival, mass = state
+    for _ in range(TERMS):
+        count = count + (u < survival)
+        survival = survival - mass
+        k = k + 1
+        mass = mass * (rate * (1 / k))
+    # A geometric series bounds the tail, lest the rounding errors of the differences make one of their own.
+    bound = mass * ((k + 1) / jnp.maximum(k + 1 - rate, 1.0))
+    return k, count, jnp.where(k > rate, jnp.minimum(survival, bound), survival), mass
 
 
 def _reject(key: Array, rate: Array, wanted: Array, count: Array) -> Array:
