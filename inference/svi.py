@@ -1,33 +1,15 @@
 """The training loop of stochastic variational inference."""
 
 import math
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
 
+from .loop import Row, run_epochs
 from .schedules import cosine
-
-Row = dict[str, float]
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The loss or its gradient became NaN or infinite; the weights are those before that step.
-
-    Attributes:
-        step: the step, counted from 1 over the whole of training.
-        epoch: the epoch it belongs to, counted from 1.
-    """
-
-    def __init__(self, step: int, epoch: int, loss: float, gradient_norm: float) -> None:
-        super().__init__(f"step {step} (epoch {epoch}): loss {loss:g}, gradient norm {gradient_norm:g}")
-        self.step = step
-        self.epoch = epoch
 
 
 def train(
@@ -76,69 +58,47 @@ def train(
         NonFiniteLossError: if the loss or its gradient is not finite, before the weights are changed.
     """
     number_of_data = len(data[0])
-    steps_per_epoch = math.ceil(number_of_data / batch_size)
-    steps = epochs * steps_per_epoch
+    steps = epochs * math.ceil(number_of_data / batch_size)
     scheduler = LambdaLR(optimizer, lambda step: learning_rate(step / steps))
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     device = parameters[0].device
     history: list[Row] = []
 
-    if checkpoint is None:
+    def step(number: int, batch: Tensor, annealed: Mapping[str, float]) -> tuple[float, float, float]:
+        optimizer.zero_grad()
+        x, *others = (part.index_select(0, batch.to(part.device)).to(device, non_blocking=True) for part in data)
+        loss = elbo(prepare(x), *others) / len(batch)
+        loss.backward()
+        value, norm = loss.item(), _gradient_norm(parameters)
+        if math.isfinite(value) and math.isfinite(norm):
+            if norm > max_gradient_norm:
+                _scale_gradients(parameters, max_gradient_norm / norm)
+            optimizer.step()
+            scheduler.step()
+        return value, norm, float(scheduler.get_last_lr()[0])
+
+    def shuffled(epoch: int) -> Sequence[Tensor]:
+        module.train()
+        return torch.randperm(number_of_data).split(batch_size)
+
+    def save_now() -> None:
         save(_checkpoint(module, optimizer, scheduler, history))
+
+    if checkpoint is None:
+        save_now()
     else:
         _restore(checkpoint, module, optimizer, scheduler, history)
-
-    with _progress_bar(steps, done=len(history) * steps_per_epoch) as bar:
-        mean_rate, shown = monitor()["mean_rate"], -math.inf
-        for epoch in range(len(history), epochs):
-            module.train()
-            started = time.perf_counter()
-            total = 0.0
-            for number, batch in enumerate(torch.randperm(number_of_data).split(batch_size), start=1):
-                step = epoch * steps_per_epoch + number
-                annealed = anneal((step - 1) / steps)
-
-                optimizer.zero_grad()
-                x, *others = (
-                    part.index_select(0, batch.to(part.device)).to(device, non_blocking=True) for part in data
-                )
-                loss = elbo(prepare(x), *others) / len(batch)
-                loss.backward()
-                value, norm = loss.item(), _gradient_norm(parameters)
-                if not (math.isfinite(value) and math.isfinite(norm)):
-                    raise NonFiniteLossError(step, epoch + 1, value, norm)
-                if norm > max_gradient_norm:
-                    _scale_gradients(parameters, max_gradient_norm / norm)
-                optimizer.step()
-                scheduler.step()
-
-                total += value * len(batch)
-                seconds = (time.perf_counter() - started) / number
-                # Text only where it will be shown: fast steps would spend a part of their time on it.
-                if number == steps_per_epoch or time.perf_counter() - shown > bar.mininterval:
-                    shown = time.perf_counter()
-                    bar.set_postfix_str(
-                        f"epoch={epoch + 1}/{epochs}, elbo={-value:.2f}, rate={mean_rate:.3f}, "
-                        f"step={1000 * seconds:.1f}ms",
-                        refresh=False,
-                    )
-                bar.update()
-
-            figures = monitor()
-            mean_rate = figures["mean_rate"]
-            history.append(
-                {
-                    "epoch": epoch + 1,
-                    "step": step,
-                    "elbo": -total / number_of_data,
-                    **annealed,
-                    "learning_rate": float(scheduler.get_last_lr()[0]),
-                    "gradient_norm": norm,
-                    "step_ms": 1000 * seconds,
-                    **figures,
-                }
-            )
-            save(_checkpoint(module, optimizer, scheduler, history))
+    run_epochs(
+        step,
+        history,
+        number_of_data=number_of_data,
+        epochs=epochs,
+        batch_size=batch_size,
+        shuffled=shuffled,
+        anneal=anneal,
+        monitor=monitor,
+        save=save_now,
+    )
     return history
 
 
@@ -180,9 +140,3 @@ def _restore(
     torch.set_rng_state(checkpoint["random_state"])
     if len(checkpoint["cuda_random_states"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(checkpoint["cuda_random_states"])
-
-
-def _progress_bar(steps: int, done: int) -> "tqdm[NoReturn]":
-    # Where nobody watches, in a log file, a line every ten seconds is enough.
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    return tqdm(total=steps, initial=done, desc="training", unit="step", mininterval=interval, dynamic_ncols=True)

@@ -31,6 +31,7 @@ from .networks import SparseEncoder, Style, linear_weight, make_decoder, make_di
 from .vae import VAE
 
 __all__ = [
+    "ITERATIVE",
     "LIKELIHOODS",
     "MODELS",
     "VAE",
@@ -50,6 +51,7 @@ __all__ = [
     "PoissonLikelihood",
     "SparseLatent",
     "check_estimator",
+    "estimators_of",
     "expected_prediction",
     "linear_weight",
     "make_decoder",
@@ -66,6 +68,17 @@ MODELS: dict[str, type[Latent]] = {
     "lca": SparseLatent,
     "ista": SparseLatent,
     "fista": SparseLatent,
+}
+
+_COUNT_ESTIMATORS = ("stein", "arrival", "arrival-hard", "gumbel", "straight-through")
+
+# Models without an encoder, in NumPyro, and their gradient estimators, the default first; see ``iterative``, which
+# brings JAX.
+ITERATIVE: dict[str, tuple[str, ...]] = {
+    "iterative-poisson": _COUNT_ESTIMATORS,
+    "iterative-negbio": _COUNT_ESTIMATORS,
+    "iterative-gaussian": ("pathwise",),
+    "predictive-coding": ("pathwise",),
 }
 
 # Each makes a likelihood from the shape of an observation, a scale, and whether the scale is learned.
@@ -86,13 +99,18 @@ _REASONS = {
 }
 
 
+def estimators_of(model: str) -> tuple[str, ...]:
+    """The gradient estimators of a model by its name, its default first."""
+    return ITERATIVE[model] if model in ITERATIVE else MODELS[model].estimators
+
+
 def check_estimator(model: str, estimator: str) -> None:
     """Checks that a family knows an estimator.
 
     Raises:
         InputError: naming ``estimator`` and the reason.
     """
-    if estimator not in (known := MODELS[model].estimators):
+    if estimator not in (known := estimators_of(model)):
         reason = _REASONS.get(estimator, "unknown")
         raise InputError("estimator", f"{estimator!r} for {model} latents ({reason})", f"one of {', '.join(known)}")
 

@@ -15,7 +15,7 @@ from pyrocount import figures
 from pyrocount.command_line import Parser, read_config, run_command
 from pyrocount.errors import InputError
 from pyrocount.evaluate import evaluate
-from pyrocount.fit import load, load_data
+from pyrocount.fit import load_data, load_vae
 from pyrocount.inference import SPARSE_CODERS
 from pyrocount.metrics import lifetime_sparsity, zero_fraction
 from pyrocount.models import VAE, GaussianLikelihood, linear_weight
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure_and_save(arguments: Sequence[str]) -> None:
     given = _parser().parse_args(arguments)
-    vae, run = load(given.run), RunFolder(given.run)
+    vae, run = load_vae(given.run), RunFolder(given.run)
     x = torch.from_numpy(load_data(read_config(run).resolved()).test_units()[:OBSERVATIONS])
     points = amortization_gap(vae, x, given.sparsities, method=given.method, steps=given.steps)
     run.write_json("amortization.json", {"method": given.method, "points": [vars(point) for point in points]})

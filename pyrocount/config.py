@@ -10,7 +10,15 @@ import torch
 from pyrocount.data import default_scaling
 from pyrocount.errors import InputError
 from pyrocount.inference import SPARSE_CODERS
-from pyrocount.models import LIKELIHOODS, MODELS, CountLatent, LatentOptions, check_estimator
+from pyrocount.models import (
+    ITERATIVE,
+    LIKELIHOODS,
+    MODELS,
+    CountLatent,
+    LatentOptions,
+    check_estimator,
+    estimators_of,
+)
 
 
 def _option(default: Any, explanation: str, choices: Iterable[str] = ()) -> Any:
@@ -23,12 +31,14 @@ class Config:
 
     model: str = _option(
         "negbio",
-        "family of the latents: Poisson or negative-binomial counts, Gaussian, Laplace, or one categorical; or sparse "
-        "coding with a learned dictionary, by the algorithm that infers the codes",
-        MODELS,
+        "family of the latents: Poisson or negative-binomial counts, Gaussian, Laplace, or one categorical; sparse "
+        "coding with a learned dictionary, by the algorithm that infers the codes; or a model without an encoder, the "
+        "latents of which are inferred by natural-gradient steps (iterative-*: Poisson, negative-binomial or Gaussian) "
+        "or plain ones (predictive-coding)",
+        (*MODELS, *ITERATIVE),
     )
     activation: Literal["identity", "relu", "softplus", "exp"] = _option(
-        "identity", "on the samples of Gaussian latents"
+        "identity", "on the samples of Gaussian latents (gaussian, iterative-gaussian)"
     )
     data: str = _option(
         "digits",
@@ -59,10 +69,12 @@ class Config:
         LatentOptions.initial_rate, "mean count of a latent under the prior, at the start of training"
     )
     encoder: Literal["lin", "mlp", "conv"] | None = _option(
-        None, "network from data to posterior: linear, perceptron, convolutional; mlp by default, none in sparse coding"
+        None,
+        "network from data to posterior: linear, perceptron, convolutional; mlp by default, none in sparse coding "
+        "and iterative inference",
     )
     decoder: Literal["lin", "mlp", "conv"] | None = _option(
-        None, "network from latents to data, likewise; mlp by default, lin in sparse coding"
+        None, "network from latents to data, likewise; mlp by default, lin where there is no encoder"
     )
     output: Literal["identity", "sigmoid", "tanh"] | None = _option(
         None,
@@ -84,6 +96,24 @@ class Config:
         "weight of the KL divergence, reached after --anneal of training; in sparse coding, of the sum of the codes",
     )
     inference_steps: int = _option(200, "steps of the inference of codes (lca, ista, fista)")
+    train_steps: int = _option(16, "steps of iterative inference in training, through which gradients flow")
+    test_steps: int = _option(1000, "steps of iterative inference in testing")
+    step_size: float = _option(0.5, "size of the steps of iterative inference, at first; it is learned")
+    drive: Literal["sampled", "exact"] = _option(
+        "sampled",
+        "what drives iterative inference of counts: sampled, the gradient at the sampled counts, and a learned bias; "
+        "exact, the natural gradient with what the variance of the counts contributes",
+    )
+    leak: float | None = _option(
+        None,
+        "weight of the divergence from the prior in the steps of iterative inference; by default 1 for "
+        "predictive-coding, none otherwise: the posterior of a step is the prior of the next",
+    )
+    step_kl: Literal["prior", "posterior"] = _option(
+        "prior",
+        "rates that weigh the divergence of a step of iterative-poisson: the prior's, which is right; or the "
+        "posterior's, as in the papers' code",
+    )
     kl: Literal["shared", "exact", "mc"] | None = _option(
         None,
         "shared: closed form, a negative-binomial posterior keeps the prior's dispersion; its dispersion is free with "
@@ -96,7 +126,7 @@ class Config:
         "exact counts with the Stein-Chen rule, exact counts with the gradient of their mean, the pathwise gradient of "
         "continuous latents, the score function with a baseline, the exact expectation (linear decoder and Gaussian "
         "likelihood); by default stein for counts, gumbel for categorical, else pathwise",
-        dict.fromkeys(name for family in MODELS.values() for name in family.estimators),
+        dict.fromkeys(name for model in (*MODELS, *ITERATIVE) for name in estimators_of(model)),
     )
     samples: int = _option(1, "Monte Carlo samples of the latents of each observation, in training")
     temperature: float = _option(
@@ -138,10 +168,29 @@ class Config:
                 raise InputError(name, repr(value), expected(kind))
             if (choices := choices_of(name)) and value is not None and value not in choices:
                 raise InputError(name, repr(value), f"one of {', '.join(choices)}")
-        for name in ("latent_dim", "epochs", "batch_size", "max_count", "samples", "inference_steps"):
+        for name in (
+            "latent_dim",
+            "epochs",
+            "batch_size",
+            "max_count",
+            "samples",
+            "inference_steps",
+            "train_steps",
+            "test_steps",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(name, getattr(self, name), "a positive whole number")
-        for name in ("scale", "beta", "temperature", "lr", "max_gradient_norm", "exposure", "initial_rate"):
+        for name in (
+            "scale",
+            "beta",
+            "temperature",
+            "lr",
+            "max_gradient_norm",
+            "exposure",
+            "initial_rate",
+            "step_size",
+            "leak",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(name, value, "a positive number")
@@ -170,6 +219,7 @@ class Config:
                 raise InputError("weight_norm", f"it {problem}", "none: the columns of the dictionary have unit norm")
             if self.kl == "mc":
                 raise InputError("kl", f"'mc' {problem}", "none: codes are points, from which nothing is sampled")
+        self._check_iterative()
         if self.estimator is not None:
             check_estimator(self.model, self.estimator)
         if self.estimator == "exact":
@@ -188,9 +238,10 @@ class Config:
             raise InputError(
                 "kl", "'exact' with --estimator score", "mc or shared: Pyro's score function samples the KL"
             )
-        if self.model != "gaussian" and self.activation != "identity":
-            raise InputError("activation", f"{self.activation!r} for {self.model} latents", "--model gaussian for it")
-        if self.initial_rate != Config.initial_rate and not issubclass(MODELS[self.model], CountLatent):
+        if self.model not in ("gaussian", "iterative-gaussian") and self.activation != "identity":
+            wanted = "--model gaussian or iterative-gaussian for it"
+            raise InputError("activation", f"{self.activation!r} for {self.model} latents", wanted)
+        if self.initial_rate != Config.initial_rate and not self._has_counts():
             raise InputError(
                 "initial_rate", f"{self.initial_rate} for {self.model} latents", "a model with counts for it"
             )
@@ -212,6 +263,38 @@ class Config:
         if self.learn_scale and self.likelihood != "gaussian":
             raise InputError("learn_scale", f"it for {self.likelihood} data", "--likelihood gaussian for it")
 
+    def _has_counts(self) -> bool:
+        if self.model in ITERATIVE:
+            return "stein" in ITERATIVE[self.model]
+        return issubclass(MODELS[self.model], CountLatent)
+
+    def _check_iterative(self) -> None:
+        """Whether the options of iterative inference, and those that it lacks, go with the model."""
+        problem = f"for --model {self.model}"
+        if self.model not in ITERATIVE:
+            for name in ("train_steps", "test_steps", "step_size", "drive", "leak", "step_kl"):
+                if getattr(self, name) != getattr(Config, name):
+                    raise InputError(
+                        name, f"{getattr(self, name)!r} {problem}", "a model of iterative inference for it"
+                    )
+            return
+        if self.encoder is not None:
+            raise InputError("encoder", f"{self.encoder!r} {problem}", "none: latents are inferred without one")
+        if self.kl not in (None, "exact"):
+            raise InputError("kl", f"{self.kl!r} {problem}", "exact: the divergence of a step is closed")
+        if self.samples > 1:
+            raise InputError("samples", f"{self.samples} {problem}", "1: every step draws one")
+        if self.weight_norm:
+            raise InputError("weight_norm", f"it {problem}", "plain weights")
+        if self.drive == "exact" and not self._has_counts():
+            raise InputError("drive", f"'exact' {problem}", "sampled: of continuous latents it is unbiased already")
+        if self.step_kl != "prior" and self.model != "iterative-poisson":
+            raise InputError(
+                "step_kl", f"{self.step_kl!r} {problem}", "prior: the other is known for Poisson counts alone"
+            )
+        if self.step_kl != "prior" and self.leak is not None:
+            raise InputError("step_kl", f"{self.step_kl!r} with --leak", "prior, or no leak")
+
     def resolved(self) -> "Config":
         """The configuration with what depends on other fields in place of None.
 
@@ -219,24 +302,25 @@ class Config:
             InputError: naming a field that is out of range or does not go with another.
         """
         self.check()
-        estimator = self.estimator or MODELS[self.model].estimators[0]
+        estimator = self.estimator or estimators_of(self.model)[0]
         # With free dispersion the posterior counts can be nearly Poisson while the prior's stay overdispersed; on the
         # digits that is worth 2 nats of test NELBO, and Monte Carlo as good as the integral, which costs more.
         sampled = estimator == "score" or (self.model == "negbio" and estimator != "exact")
         usual = {"gaussian": default_scaling(self.data), "bernoulli": "unit"}
         scaling: Any = self.scaling or usual.get(self.likelihood, "none")
-        sparse = self.model in SPARSE_CODERS
-        decoder = self.decoder or ("lin" if sparse else "mlp")
+        amortized = self.model not in SPARSE_CODERS and self.model not in ITERATIVE
+        decoder = self.decoder or ("mlp" if amortized else "lin")
         bounded = self.likelihood == "gaussian" and decoder != "lin"
         output: Any = {"unit": "sigmoid", "symmetric": "tanh"}.get(scaling, "identity") if bounded else "identity"
         return replace(
             self,
-            encoder=self.encoder or (None if sparse else "mlp"),
+            encoder=self.encoder or ("mlp" if amortized else None),
             decoder=decoder,
             estimator=estimator,
             kl=self.kl or ("mc" if sampled else "exact"),
             scaling=scaling,
             output=self.output or output,
+            leak=1.0 if self.leak is None and self.model == "predictive-coding" else self.leak,
         )
 
     def torch_device(self) -> torch.device:

@@ -246,6 +246,114 @@ def count_histograms(counts: Array, latents: Sequence[int]) -> Figure:
     return figure
 
 
+def inference_curves(curves: Mapping[str, Array]) -> Figure:
+    """How iterative inference converges: R^2, zeros and free energy over its steps, on a logarithmic axis.
+
+    Args:
+        curves: ``r2``, ``r2_median``, ``zero_fraction`` and ``free_energy``, each of shape (T,).
+    """
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    fit, zeros, energy = figure.subplots(1, 3)
+    steps = np.arange(1.0, len(curves["r2"]) + 1)
+    for name, label, color in (("r2", "mean", FIRST), ("r2_median", "median", SECOND)):
+        fit.plot(steps, curves[name], _marker(steps), color=color, label=label)
+    fit.set_ylim(bottom=max(fit.get_ylim()[0], -0.5))
+    fit.legend(fontsize=7, frameon=False)
+    zeros.plot(steps, curves["zero_fraction"], _marker(steps), color=FIRST)
+    energy.plot(steps, curves["free_energy"], _marker(steps), color=FIRST)
+    labels = ("$R^2$", "fraction of zero counts", "free energy of a step (nats)")
+    for axis, label in zip((fit, zeros, energy), labels, strict=True):
+        axis.set_xscale("log")
+        axis.set_xlabel("step of inference")
+        axis.set_ylabel(label)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def convergence(curves: Mapping[str, Array]) -> Figure:
+    """R^2 over the steps of several inferences, on a logarithmic axis; each of shape (T,)."""
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axis = figure.subplots()
+    for (name, curve), color in zip(curves.items(), (FIRST, SECOND, DATA), strict=False):
+        axis.plot(np.arange(1, len(curve) + 1), curve, _marker(curve), color=color, label=name)
+    axis.set_xscale("log")
+    axis.set_xlabel("step of inference")
+    axis.set_ylabel("$R^2$")
+    axis.legend(fontsize=7, frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def pairs_by_kind(pairs: Mapping[str, tuple[Array, Array]]) -> Figure:
+    """For each kind of inputs a row of them, and below it their reconstructions.
+
+    Args:
+        pairs: by kind, inputs and reconstructions of one shape, (N, channels, height, width) or (N, features), which
+            are drawn as curves.
+    """
+    first, _ = next(iter(pairs.values()))
+    if first.ndim > 2:
+        rows = np.concatenate([part for pair in pairs.values() for part in pair])
+        labels = [label for kind in pairs for label in (kind, "model")]
+        return _mosaic(rows, len(first), (float(first.min()), float(first.max())), labels=labels)
+    figure, axes = _grid(4 * len(pairs), 4, width=2.2, height=1.2)
+    for row, (kind, (inputs, outputs)) in enumerate(pairs.items()):
+        for axis, data, model in zip(axes[4 * row : 4 * row + 4], inputs, outputs, strict=False):
+            axis.plot(data, _marker(data), color=DATA)
+            axis.plot(model, _marker(model), color=FIRST, linewidth=1)
+            axis.tick_params(labelsize=6)
+        axes[4 * row].set_title(kind, fontsize=7, loc="left")
+    _legend(figure, [("data", DATA), ("reconstruction", FIRST)])
+    return figure
+
+
+def spike_raster(counts: Array, rates: Array) -> Figure:
+    """The counts of latents over the steps of an inference, and their rates.
+
+    Args:
+        counts: shape (T, K); a dot for each that is not 0, the larger the more.
+        rates: of the same shape.
+    """
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    spikes, map_ = figure.subplots(2, 1, sharex=True)
+    step, latent = np.nonzero(counts)
+    spikes.scatter(step + 1, latent, s=1.5 * np.sqrt(counts[step, latent]), color="black", linewidths=0)
+    edges = (0.5, len(rates) + 0.5, -0.5, rates.shape[1] - 0.5)
+    shown = np.log10(np.maximum(rates.T, 1e-4))
+    image = map_.imshow(shown, aspect="auto", interpolation="nearest", extent=edges, origin="lower")
+    figure.colorbar(image, ax=map_, label="log10 of the rate")
+    for axis in (spikes, map_):
+        axis.set_ylabel("latent, by rate")
+        axis.set_ylim(rates.shape[1] - 0.5, -0.5)
+    map_.set_xlabel("step of inference")
+    spikes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def trajectories(x: Array, reconstruction: Array, steps: Array) -> Figure:
+    """Observations, and their reconstructions at some steps of an inference.
+
+    Args:
+        x: shape (N, channels, height, width), or (N, features), which are drawn as curves.
+        reconstruction: shape (S, N, \\*shape).
+        steps: the number of each of the S steps.
+    """
+    if x.ndim > 2:
+        rows = np.concatenate([x[None], reconstruction])
+        labels = ["data", *(f"step {step}" for step in steps)]
+        limits = float(x.min()), float(x.max())
+        return _mosaic(rows.reshape(-1, *x.shape[1:]), len(x), limits, labels=labels)
+    figure, axes = _grid(len(x), 4, width=2.2, height=1.4, share=True)
+    for axis, data, path in zip(axes, x, reconstruction.swapaxes(0, 1), strict=False):
+        axis.plot(data, _marker(data), color=DATA)
+        for place, model in enumerate(path):
+            axis.plot(model, _marker(model), color=FIRST, linewidth=0.8, alpha=(place + 1) / len(path))
+        axis.tick_params(labelsize=6)
+        axis.spines[["top", "right"]].set_visible(False)
+    _legend(figure, [("data", DATA), (f"steps {steps[0]} (pale) to {steps[-1]}", FIRST)])
+    return figure
+
+
 def _gallery(items: Array, columns: int, limits: tuple[float, float]) -> Figure:
     if items.ndim > 2:
         return _mosaic(items, min(columns, len(items)), limits)

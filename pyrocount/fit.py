@@ -5,44 +5,28 @@ import shlex
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyro
 import torch
-from numpy.typing import NDArray
-from pyro.infer import ELBO, Trace_ELBO
-from torch import Tensor, nn
 
-from pyrocount import figures
+from pyrocount.amortized import AmortizedFitting, build
 from pyrocount.command_line import option, parse, read_config, run_command
 from pyrocount.config import Config
 from pyrocount.data import Dataset, load_dataset
 from pyrocount.errors import InputError
-from pyrocount.evaluate import Evaluation, dictionary, evaluate, prior_samples
-from pyrocount.inference import (
-    SPARSE_CODERS,
-    NonFiniteLossError,
-    ScoreFunction_ELBO,
-    StrictMeanField_ELBO,
-    anneal,
-    cosine,
-    train,
-)
+from pyrocount.fitting import Fitting
+from pyrocount.inference import NonFiniteLossError
 from pyrocount.metrics import mean_squared_error, r_squared
-from pyrocount.models import VAE, CollapsedVAE, CountLatent, make_vae
+from pyrocount.models import ITERATIVE, VAE
 from pyrocount.run import RunFolder
 
-# Temperature and KL weight at the start of training; Pyro scales only by positive numbers.
-FIRST_TEMPERATURE = 1.0
-FIRST_KL_WEIGHT = 1e-4
-# Held-out observations that the history follows; the final figures use all.
-MONITORED = 1000
+if TYPE_CHECKING:
+    from pyrocount.iterative import Iterative
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,16 +62,8 @@ def fit(config: Config) -> RunFolder:
     if config.flip and len(data.shape) != 3:
         raise InputError("flip", f"it for observations of shape {data.shape}", "images (channels, height, width)")
     torch.manual_seed(config.seed)
-    try:
-        vae = build(config, data.shape).to(device)
-    except RuntimeError as error:
-        if "memory" not in str(error):
-            raise
-        raise InputError("latent_dim", config.latent_dim, f"a model that fits into the memory of {device}") from error
-    for part in chain(*(torch.from_numpy(part).split(10_000) for part in (data.train, data.test))):
-        if not vae.likelihood.accepts(data.to_units(part)):
-            problem = f"{config.data}, whose values are not all {vae.likelihood.support}"
-            raise InputError("data", problem, f"such values for --likelihood {config.likelihood}")
+    fitting = _fitting(config, data, device)
+    fitting.check()
     if config.resume:
         run = RunFolder.open(config.out, config.name)
     else:
@@ -100,7 +76,7 @@ def fit(config: Config) -> RunFolder:
         # The training loop stops at a loss that is not finite and says more than Pyro.
         warnings.filterwarnings("ignore", "Encountered (NaN|\\+?-?inf)", UserWarning)
         try:
-            _fit(config, data, vae, device, run)
+            _fit(config, data, fitting, run)
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(_how_to_go_on(run))
             raise
@@ -109,6 +85,28 @@ def fit(config: Config) -> RunFolder:
             error.add_note(f"{run.path} keeps the last good checkpoint; try a smaller --lr or a larger --scale")
             raise
     return run
+
+
+def _fitting(config: Config, data: Dataset, device: torch.device) -> Fitting:
+    if config.model not in ITERATIVE:
+        return AmortizedFitting(config, data, device)
+    return _iterative_fitting()(config, data, device)
+
+
+def _iterative_fitting() -> Any:
+    """The class, which brings JAX.
+
+    Raises:
+        InputError: naming ``model``, if JAX is not installed.
+    """
+    try:
+        from pyrocount.fit_iterative import IterativeFitting
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "pyrocount":
+            raise
+        problem = f"an iterative one, which needs {error.name}"
+        raise InputError("model", problem, 'an installation with it: pip install "pyrocount[numpyro]"') from error
+    return IterativeFitting
 
 
 def load_data(config: Config) -> Dataset:
@@ -129,68 +127,8 @@ def load_data(config: Config) -> Dataset:
     )
 
 
-def build(config: Config, shape: Sequence[int]) -> VAE:
-    """The model that a configuration describes, for observations of this shape, with fresh weights."""
-    config = config.resolved()
-    return make_vae(
-        config.model,
-        shape,
-        latent_dim=config.latent_dim,
-        estimator=config.estimator,
-        temperature=config.temperature,
-        indicator=config.indicator,
-        max_count=config.max_count,
-        shared_dispersion=config.kl == "shared",
-        activation=config.activation,
-        initial_rate=config.initial_rate,
-        encoder=config.encoder or "lin",
-        decoder=config.decoder or "lin",
-        output=config.output or "identity",
-        weight_norm=config.weight_norm,
-        blocks=config.blocks,
-        likelihood=config.likelihood,
-        scale=config.scale,
-        learn_scale=config.learn_scale,
-        infer=_sparse_coder(config),
-    )
-
-
-def _sparse_coder(config: Config) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """The inference of the codes that minimise the very loss: its terms are over scale^2 here and there."""
-    if config.model not in SPARSE_CODERS:
-        return None
-    sparsity = config.beta * config.scale**2
-    return partial(SPARSE_CODERS[config.model], sparsity=sparsity, steps=config.inference_steps)
-
-
-def make_elbo(config: Config, vae: VAE) -> nn.Module:
-    """The loss of a resolved configuration's estimator and KL divergence.
-
-    Args:
-        config: resolved.
-        vae: the model that it describes.
-
-    Returns:
-        A module that takes a batch (N, \\*shape), and its exposure (N,) where there is one, and gives the negative
-        ELBO, in nats, summed over the batch.
-
-    Raises:
-        InputError: naming ``estimator``, if the exact one does not fit the model.
-    """
-    if config.estimator == "exact":
-        collapsed = CollapsedVAE(vae)
-        return Trace_ELBO()(collapsed.model, collapsed.guide)  # type: ignore[arg-type]
-    if config.estimator == "score":
-        elbo: ELBO = ScoreFunction_ELBO(num_particles=config.samples)
-    else:
-        kind = Trace_ELBO if config.kl == "mc" else StrictMeanField_ELBO
-        elbo = kind(num_particles=config.samples, vectorize_particles=config.samples > 1, max_plate_nesting=1)
-    # Pyro takes any callables here, whatever its annotations say.
-    return elbo(vae.model, vae.guide)  # type: ignore[arg-type]
-
-
-def load(path: str | Path) -> VAE:
-    """The fitted model of a run folder, on the CPU and in evaluation mode.
+def load(path: str | Path) -> "VAE | Iterative":
+    """The fitted model of a run folder: a VAE on the CPU and in evaluation mode, or an iterative model.
 
     It takes data in the units of training. ``offset`` and ``scale`` of the original values are in the metadata of
     ``model.safetensors``.
@@ -200,18 +138,31 @@ def load(path: str | Path) -> VAE:
     """
     run = RunFolder(path)
     weights, metadata = run.load_weights()
-    vae = build(read_config(run), json.loads(metadata["data"])["shape"])
+    config, shape = read_config(run).resolved(), json.loads(metadata["data"])["shape"]
+    if config.model in ITERATIVE:
+        iterative: Iterative = _iterative_fitting().load(config, shape, weights)
+        return iterative
+    vae = build(config, shape)
     vae.load_state_dict(weights)
     return vae.eval()
 
 
-def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: RunFolder) -> None:
+def load_vae(path: str | Path) -> VAE:
+    """The fitted VAE of a run folder.
+
+    Raises:
+        InputError: if the folder holds no finished run, or one of an iterative model.
+    """
+    model = load(path)
+    if not isinstance(model, VAE):
+        raise InputError("RUN", f"{path} with an iterative model", "a model with an encoder")
+    return model
+
+
+def _fit(config: Config, data: Dataset, fitting: Fitting, run: RunFolder) -> None:
     fingerprint = 0
     for part in (data.train, data.test, data.train_exposure, data.test_exposure):
         fingerprint = fingerprint if part is None else zlib.crc32(np.ascontiguousarray(part).data, fingerprint)
-    test = torch.from_numpy(data.test_units()).to(device)
-    windows = None if data.test_exposure is None else torch.from_numpy(data.test_exposure).to(device)
-    test_figures = partial(evaluate, vae, beta=config.beta, seed=config.seed)
 
     checkpoint = None
     if config.resume:
@@ -220,19 +171,11 @@ def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: Run
         run.write_metrics(checkpoint["training"]["history"])
     else:
         run.write_json("config.json", asdict(config) | {"resume": False})
-        initial = test_figures(test, windows).figures
+        initial = fitting.evaluate().figures
     print(_description(data), file=sys.stderr)
 
-    def schedule(progress: float) -> dict[str, float]:
-        exponential = config.temperature_schedule == "exponential"
-        temperature = anneal(FIRST_TEMPERATURE, config.temperature, progress, config.anneal, exponential)
-        vae.latent.set_temperature(temperature)
-        vae.kl_weight = anneal(FIRST_KL_WEIGHT, config.beta, progress, config.anneal)
-        return {"kl_weight": vae.kl_weight, "temperature": temperature}
-
     def monitor() -> dict[str, float]:
-        first = None if windows is None else windows[:MONITORED]
-        now = test_figures(test[:MONITORED], first, samples=1).figures
+        now = fitting.evaluate(quick=True).figures
         return {"mean_rate": now["mean_rate"]} | {f"test_{name}": now[name] for name in ("nelbo", "kl", "mse", "r2")}
 
     def save(state: dict[str, Any]) -> None:
@@ -241,59 +184,17 @@ def _fit(config: Config, data: Dataset, vae: VAE, device: torch.device, run: Run
         if state["history"]:
             run.append_metrics(state["history"][-1])
 
-    history = train(
-        make_elbo(config, vae),
-        vae,
-        _optimizer(config, vae),
-        [_placed(part, device) for part in (data.train, data.train_exposure) if part is not None],
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        max_gradient_norm=config.max_gradient_norm,
-        anneal=schedule,
-        monitor=monitor,
-        save=save,
-        prepare=partial(_flipped, data) if config.flip else data.to_units,
-        learning_rate=partial(cosine, warmup=config.warmup),
-        checkpoint=checkpoint and checkpoint["training"],
-    )
+    history = fitting.train(monitor, save, checkpoint and checkpoint["training"])
 
-    final = test_figures(test, windows)
+    final = fitting.evaluate()
     units = {"shape": data.shape, "offset": data.offset, "scale": data.scale}
-    run.save_weights(vae.state_dict(), {"data": json.dumps(units)})
-    _draw(run, vae, data, final, history)
+    run.save_weights(fitting.weights(), {"data": json.dumps(units)})
+    fitting.draw(run, final, history)
     run.write_json("summary.json", final.figures)
-    capped = float((final.counts > config.max_count).mean())
-    if config.estimator == "gumbel" and isinstance(vae.latent, CountLatent) and capped > 0:
-        problem = f"{capped:.2%} of the posterior counts are larger, which training could not see"
-        print(f"warning: --max-count {config.max_count}: {problem}", file=sys.stderr)
+    for remark in fitting.remarks(final):
+        print(remark, file=sys.stderr)
     print(_table(final.figures, initial, _mean_image(data)))
     print(run.path)
-
-
-def _optimizer(config: Config, vae: VAE) -> torch.optim.Optimizer:
-    match config.optimizer:
-        case "adamax":
-            return torch.optim.Adamax(vae.parameters(), lr=config.lr)
-        case "adamw":
-            return torch.optim.AdamW(vae.parameters(), lr=config.lr, fused=True)
-        case _:
-            return torch.optim.Adam(vae.parameters(), lr=config.lr, fused=True)
-
-
-def _placed(array: NDArray[Any], device: torch.device) -> Tensor:
-    """The data on the device if they take less than half of what is free there; else where copying is fastest."""
-    tensor = torch.from_numpy(array)
-    if device.type != "cuda":
-        return tensor
-    free, _ = torch.cuda.mem_get_info(device)
-    return tensor.to(device) if tensor.nbytes < free / 2 else tensor.pin_memory()
-
-
-def _flipped(data: Dataset, x: Tensor) -> Tensor:
-    """A batch in units, every second image mirrored."""
-    mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
-    x = data.to_units(x)
-    return x.flip(-1).where(mirrored, x)
 
 
 def _checked(run: RunFolder, config: Config, fingerprint: int) -> dict[str, Any]:
@@ -337,18 +238,6 @@ def _table(test: Mapping[str, float], initial: Mapping[str, float], mean_image: 
     rows = [["figure (exact samples)", *columns]]
     rows += [[name, *(cell(figures, name) for figures in columns.values())] for name in test]
     return "\n".join(f"{row[0]:<22}" + "".join(f"{value:>12}" for value in row[1:]) for row in rows)
-
-
-def _draw(run: RunFolder, vae: VAE, data: Dataset, final: Evaluation, history: Sequence[Mapping[str, float]]) -> None:
-    by_information = np.argsort(-final.latent_kl)
-    shown = data.test_units()[: len(final.reconstructions)]
-    limits = float(shown.min()), float(shown.max())
-    run.save_figure("reconstructions", figures.reconstructions(shown, final.reconstructions))
-    run.save_figure("samples", figures.samples(prior_samples(vae, 60), limits=limits))
-    run.save_figure("dictionary", figures.dictionary(dictionary(vae)[by_information]))
-    run.save_figure("training", figures.training_curves(history))
-    if isinstance(vae.latent, CountLatent):
-        run.save_figure("counts", figures.count_histograms(final.counts, by_information[:8].tolist()))
 
 
 if __name__ == "__main__":

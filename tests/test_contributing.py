@@ -4,7 +4,7 @@ import importlib
 import re
 from pathlib import Path
 
-from pyrocount import config, fit, models
+from pyrocount import amortized, config, fit, models
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,7 +19,7 @@ def test_a_new_family_is_one_file_and_one_line(tmp_path, monkeypatch, capsys):
     # The command line reads the registry when it is imported.
     field = config.Config.__dataclass_fields__["model"]
     monkeypatch.setattr(field, "metadata", {**field.metadata, "choices": tuple(models.MODELS)})
-    monkeypatch.setattr(fit, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(amortized.AmortizedFitting, "draw", lambda *arguments: None)
     for estimator in ("pathwise", "score", "exact"):
         line = f"--model gamma --estimator {estimator} --decoder lin --epochs 2 --out {tmp_path}"
         assert fit.main(line.split()) == 0

@@ -20,6 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pyrocount import amortized
 from pyrocount import fit as fit_module
 from pyrocount.config import Config
 from pyrocount.data import load_dataset
@@ -52,7 +53,7 @@ def command(tmp_path, capsys, monkeypatch):
     def run(line, draw=False):
         with monkeypatch.context() as patch:
             if not draw:
-                patch.setattr(fit_module, "_draw", lambda *arguments: None)
+                patch.setattr(amortized.AmortizedFitting, "draw", lambda *arguments: None)
             code = main([*shlex.split(line), "--out", str(tmp_path / "runs")])
         captured = capsys.readouterr()
         return code, captured.out, captured.err.splitlines()
@@ -354,7 +355,7 @@ def test_every_option_reaches_what_it_names(tmp_path, array, monkeypatch):
     """Each field but where to compute and what to call it, changed alone, changes what is built, loaded or trained."""
     seen = {}
 
-    def spy(name, module=fit_module):
+    def spy(name, module):
         original = getattr(module, name)
 
         def call(*arguments, **options):
@@ -374,9 +375,9 @@ def test_every_option_reaches_what_it_names(tmp_path, array, monkeypatch):
         assert elbo.model.__self__ is elbo.guide.__self__ is module
         raise KeyboardInterrupt
 
-    for name in ("load_dataset", "make_vae"):
-        spy(name)
-    monkeypatch.setattr(fit_module, "train", stop)
+    spy("load_dataset", fit_module)
+    spy("make_vae", amortized)
+    monkeypatch.setattr(amortized, "train", stop)
     other = tmp_path / "other.npy"
     np.save(other, np.load(array) * 2)
     spikes, images = tmp_path / "spikes.npy", tmp_path / "pictures.npy"
@@ -425,6 +426,7 @@ def test_every_option_reaches_what_it_names(tmp_path, array, monkeypatch):
         "seed": (7, "make_vae"),
     }
     elsewhere = {"max_count", "activation", "exposure", "flip", "inference_steps", "blocks", "whiten"}
+    elsewhere |= {"train_steps", "test_steps", "step_size", "drive", "leak", "step_kl"}  # test_fit_iterative.py
     assert changes.keys() | elsewhere == Config().identity().keys() | {"data_dir", "download"}
     for name, (value, where) in changes.items():
         changed = outcome(**{name: value})
@@ -466,8 +468,8 @@ def start(tmp_path):
             root = str(Path(__file__).parents[1])
             # A shell lets the processes that it runs in the background ignore SIGINT, and they their children.
             code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-            code += f"import sys; sys.path.insert(0, {root!r}); from pyrocount import fit; "
-            code += f"fit._draw = lambda *arguments: None; {setup}sys.exit(fit.main(sys.argv[1:]))"
+            code += f"import sys; sys.path.insert(0, {root!r}); from pyrocount import amortized, fit, fitting; "
+            code += f"amortized.AmortizedFitting.draw = lambda *_: None; {setup}sys.exit(fit.main(sys.argv[1:]))"
             process = processes.enter_context(
                 subprocess.Popen(
                     [sys.executable, "-c", code, *arguments],
@@ -484,8 +486,8 @@ def start(tmp_path):
 
 
 # In the second epoch on a step takes longer than anybody waits.
-SLOW = """import time; step = fit.anneal
-fit.anneal = lambda *arguments: (arguments[2] > 0.2 and time.sleep(600)) or step(*arguments)
+SLOW = """import time; step = fitting.anneal
+fitting.anneal = lambda *arguments: (arguments[2] > 0.2 and time.sleep(600)) or step(*arguments)
 """
 
 

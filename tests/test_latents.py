@@ -6,9 +6,9 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch.distributions import OneHotCategorical, kl_divergence
 
+from pyrocount.amortized import make_elbo
 from pyrocount.config import Config
 from pyrocount.distributions import RelaxedCategorical
-from pyrocount.fit import make_elbo
 from pyrocount.inference import fista
 from pyrocount.models import MODELS, CollapsedVAE, GaussianLatent, LatentOptions, SparseLatent, make_vae
 

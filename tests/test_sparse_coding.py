@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.linear_model import Lasso
 
+from pyrocount.amortized import build
 from pyrocount.config import Config
-from pyrocount.fit import build
 from pyrocount.inference import SPARSE_CODERS, fista, ista, lca
 
 N, D, K, SPARSITY = 6, 12, 20, 0.3

@@ -9,8 +9,8 @@ import pyro
 import torch
 from measure import compare, table
 
+from pyrocount.amortized import build, make_elbo
 from pyrocount.config import Config
-from pyrocount.fit import build, make_elbo
 from pyrocount.inference import train
 
 LATENTS, VALUES, BATCH, STEPS = 512, 256, 200, 200

@@ -1,0 +1,105 @@
+"""The loop over epochs and minibatches that both backends train in."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+Row = dict[str, float]
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss or its gradient became NaN or infinite; the weights are those before that step.
+
+    Attributes:
+        step: the step, counted from 1 over the whole of training.
+        epoch: the epoch it belongs to, counted from 1.
+    """
+
+    def __init__(self, step: int, epoch: int, loss: float, gradient_norm: float) -> None:
+        super().__init__(f"step {step} (epoch {epoch}): loss {loss:g}, gradient norm {gradient_norm:g}")
+        self.step = step
+        self.epoch = epoch
+
+
+def run_epochs(
+    step: Callable[[int, Any, Mapping[str, float]], tuple[float, float, float]],
+    history: list[Row],
+    *,
+    number_of_data: int,
+    epochs: int,
+    batch_size: int,
+    shuffled: Callable[[int], Sequence[Any]],
+    anneal: Callable[[float], Mapping[str, float]],
+    monitor: Callable[[], Mapping[str, float]],
+    save: Callable[[], None],
+) -> None:
+    """Takes the steps of the epochs that the history does not have yet, and adds a row of each epoch.
+
+    Args:
+        step: takes the number of the step, from 0 over the whole of training, a batch, and what was annealed; returns
+            the loss per observation, the norm of its gradient, and the learning rate. Leaves the weights as they are
+            where loss or norm are not finite.
+        history: a row of each epoch so far.
+        number_of_data: observations in all.
+        epochs: passes over the data, in all.
+        batch_size: observations a step.
+        shuffled: the batches of an epoch, indices of observations, by its number from 0.
+        anneal: called before each step with the progress of training, from 0 to 1; sets what it likes and returns it.
+        monitor: called at the start and after each epoch; gives figures for the history, among them ``mean_rate`` for
+            the progress bar.
+        save: called after every epoch.
+
+    Raises:
+        NonFiniteLossError: if the loss or its gradient is not finite.
+    """
+    steps_per_epoch = math.ceil(number_of_data / batch_size)
+    steps = epochs * steps_per_epoch
+    with _progress_bar(steps, done=len(history) * steps_per_epoch) as bar:
+        mean_rate, shown = monitor()["mean_rate"], -math.inf
+        for epoch in range(len(history), epochs):
+            started = time.perf_counter()
+            total = 0.0
+            for number, batch in enumerate(shuffled(epoch), start=1):
+                done = epoch * steps_per_epoch + number - 1
+                annealed = anneal(done / steps)
+                loss, norm, learning_rate = step(done, batch, annealed)
+                if not (math.isfinite(loss) and math.isfinite(norm)):
+                    raise NonFiniteLossError(done + 1, epoch + 1, loss, norm)
+
+                total += loss * len(batch)
+                seconds = (time.perf_counter() - started) / number
+                # Text only where it will be shown: fast steps would spend a part of their time on it.
+                if number == steps_per_epoch or time.perf_counter() - shown > bar.mininterval:
+                    shown = time.perf_counter()
+                    bar.set_postfix_str(
+                        f"epoch={epoch + 1}/{epochs}, elbo={-loss:.2f}, rate={mean_rate:.3f}, "
+                        f"step={1000 * seconds:.1f}ms",
+                        refresh=False,
+                    )
+                bar.update()
+
+            figures = monitor()
+            mean_rate = figures["mean_rate"]
+            history.append(
+                {
+                    "epoch": epoch + 1,
+                    "step": done + 1,
+                    "elbo": -total / number_of_data,
+                    **annealed,
+                    "learning_rate": learning_rate,
+                    "gradient_norm": norm,
+                    "step_ms": 1000 * seconds,
+                    **figures,
+                }
+            )
+            save()
+
+
+def _progress_bar(steps: int, done: int) -> "tqdm[NoReturn]":
+    # Where nobody watches, in a log file, a line every ten seconds is enough.
+    interval = 0.2 if sys.stderr.isatty() else 10.0
+    return tqdm(total=steps, initial=done, desc="training", unit="step", mininterval=interval, dynamic_ncols=True)

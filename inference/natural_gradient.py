@@ -1,0 +1,327 @@
+r"""Iterative inference by natural-gradient descent on the free energy, in JAX.
+
+Each step moves the potentials u of the posterior down the natural gradient at a sample z of it, and draws a new one:
+
+.. math:: u_{t+1} = u_t - \eta\, F(u_t)^{-1} \nabla_u \big[ E f(z) + \lambda\, KL(u_t \| u_0) \big] - b,
+
+f being the negative log likelihood of the latents and F the Fisher information, as ``natural_families`` says for each
+family. Without a leak :math:`\lambda` inference is *online*: the posterior of a step is the prior of the next. For
+Poisson counts that is a spiking network: for a linear decoder the rates are multiplied by the exponentials of a
+feed-forward drive and of lateral inhibition by the counts.
+
+References:
+    Vafaii, Galor and Yates, Brain-like Variational Inference, arXiv 2410.19315.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.tree_util import Partial
+
+from pyrocount.errors import InputError
+from pyrocount.numpyro.relaxations import Relaxation
+
+from .natural_families import EXACT, Drive, Family, Potentials, family_of
+from .objectives import Objective, Program, Terms, latent_site
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Dynamics:
+    """How far a step goes.
+
+    Attributes:
+        step_size: eta, positive; a number, or an array that broadcasts with the latents.
+        leak: weight lambda of the divergence from the prior; None for online inference.
+        bias: b, taken from the potentials (of a Gaussian, its mean) in every step.
+        largest_step: each potential moves by this times the hyperbolic tangent of its step over this.
+    """
+
+    step_size: Array | float = 1.0
+    leak: Array | float | None = None
+    bias: Array | float = 0.0
+    largest_step: Array | float = 1.0
+
+
+class State(NamedTuple):
+    """Where inference is.
+
+    Attributes:
+        potentials: of the posterior; a pytree of arrays (N, ...).
+        z: a sample of it, shape (N, ...).
+    """
+
+    potentials: Potentials
+    z: Array
+
+
+class Snapshot(NamedTuple):
+    """What there is to record of a step.
+
+    Attributes:
+        potentials: of the posterior after the step, a pytree of arrays (N, ...).
+        rate: mean of the latents, shape (N, ...).
+        z: a sample of them, shape (N, ...): counts.
+        nll: negative log likelihood of the sample, in nats, shape (N,).
+        kl: divergence, in nats, shape (N,), from the prior of the step: the posterior before it where inference is
+            online, the fixed prior where it leaks.
+        free_energy: nll + kl, shape (N,).
+        reconstruction: mean of the data given the sample, shape (N, \\*shape).
+    """
+
+    potentials: Potentials
+    rate: Array
+    z: Array
+    nll: Array
+    kl: Array
+    free_energy: Array
+    reconstruction: Array
+
+
+class Inference(NamedTuple):
+    """The result of ``infer``.
+
+    Attributes:
+        state: after the last step.
+        trajectory: what was recorded of the steps, which are its leading axis.
+    """
+
+    state: State
+    trajectory: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Problem:
+    """What stays the same over the steps of an inference; a pytree.
+
+    Attributes:
+        objective: negative log likelihood of the latents.
+        family: of the latents.
+        prior: its potentials, of the shape of the posterior's.
+        dynamics: of the steps.
+        relaxation: how counts are sampled.
+        drive: ``"sampled"`` or ``"exact"``, see ``natural_families``.
+    """
+
+    objective: Any
+    family: Family
+    prior: Potentials
+    dynamics: Dynamics = Dynamics()
+    relaxation: Relaxation = EXACT
+    drive: Drive = field(default="sampled", metadata={"static": True})
+
+    def sample(self, key: Array, potentials: Potentials) -> Array:
+        """A sample of the distribution with these potentials."""
+        z: Array = self.family.distribution(potentials, self.relaxation).sample(key)
+        return z
+
+    def start(self, key: Array, potentials: Potentials | None = None) -> State:
+        """The state of a posterior, by default the prior's."""
+        potentials = self.family.bounded(self.prior if potentials is None else potentials)
+        return State(potentials, self.sample(key, potentials))
+
+    def slope(self, terms: Terms, z: Array, *data: Array) -> Array:
+        """What drives the potentials: the gradient of the objective at a sample, or its differences."""
+        if self.drive == "exact" and self.family.is_count:
+            differences: Array = self.objective.differences(z, terms, *data)
+            return differences
+        return terms.gradient
+
+    def moved(self, state: State, slope: Array) -> Potentials:
+        """The potentials after a step."""
+        dynamics, potentials = self.dynamics, state.potentials
+        step = self.family.natural_gradient(potentials, state.z, slope, self.drive)
+        if dynamics.leak is not None:
+            pull = self.family.leak(potentials, self.prior)
+            step = jax.tree.map(lambda one, other: one + dynamics.leak * other, step, pull)
+        first, *others = jax.tree.leaves(jax.tree.map(lambda part: dynamics.step_size * part, step))
+        step = jax.tree.unflatten(jax.tree.structure(step), [first + dynamics.bias, *others])
+        limit = dynamics.largest_step
+        moved = jax.tree.map(lambda old, change: old - limit * jnp.tanh(change / limit), potentials, step)
+        return self.family.bounded(moved)
+
+    def run(self, keys: Array, state: State, record: "Record", *data: Array) -> tuple[State, Any]:
+        """One step for each key, traced as one loop.
+
+        Args:
+            keys: of the samples, one a step.
+            state: to start from.
+            record: takes the state before a step, the snapshot after it and the data, and gives what is kept.
+            data: the arguments of the objective.
+        """
+
+        def step(carry: tuple[State, Array], key: Array) -> tuple[tuple[State, Array], Any]:
+            state, slope = carry
+            potentials = self.moved(state, slope)
+            z = self.sample(key, potentials)
+            terms = self.objective(z, *data)
+            origin = state.potentials if self.dynamics.leak is None else self.prior
+            kl = self.family.kl(potentials, origin).reshape(len(z), -1).sum(1)
+            snapshot = Snapshot(
+                potentials, self.family.rate(potentials), z, terms.nll, kl, terms.nll + kl, terms.prediction
+            )
+            return (State(potentials, z), self.slope(terms, z, *data)), record(state, snapshot, *data)
+
+        slope = self.slope(self.objective(state.z, *data), state.z, *data)
+        (state, _), trajectory = lax.scan(step, (state, slope), keys)
+        return state, trajectory
+
+
+Record = Callable[..., Any]
+
+
+def everything(state: State, snapshot: Snapshot, *data: Array) -> Snapshot:
+    """Records the snapshot as it is."""
+    return snapshot
+
+
+def make_problem(
+    model: Callable[..., object],
+    *data: Array,
+    objective: Objective | None = None,
+    family: type[Family] | None = None,
+    dynamics: Dynamics = Dynamics(),
+    relaxation: Relaxation = EXACT,
+    drive: Drive = "sampled",
+) -> Problem:
+    """The inference of the one latent site of a NumPyro program.
+
+    Args:
+        model: the program. The leading axis of its sites is that of the observations, as in a plate; a
+            ``jax.tree_util.Partial`` where arguments of it change or are traced.
+        data: its arguments, arrays.
+        objective: by default the likelihood of the observed sites of the program; ``LinearGaussian`` where that is
+            linear, which is the same in closed form.
+        family: of the latents, by default that of the distribution at the site.
+        dynamics: of the steps.
+        relaxation: how counts are sampled: exactly, or with a gradient, to train through the steps.
+        drive: ``"sampled"``, the papers': the gradient of the likelihood at the sample; or ``"exact"``, an unbiased
+            estimate of the natural gradient for counts, which differs by what their variance contributes. It costs an
+            evaluation of the program for each latent, and nothing for ``LinearGaussian``.
+
+    Raises:
+        InputError: naming ``model``, if it does not have one latent site of a known family and an observed one, or
+            ``drive``.
+    """
+    if drive not in get_args(Drive):
+        raise InputError("drive", repr(drive), f"one of {', '.join(get_args(Drive))}")
+    site, prior = latent_site(model, *data)
+    known, potentials = family_of(prior, family)
+    if objective is None:
+        objective = Program(model if isinstance(model, Partial) else Partial(model), site)
+    return Problem(objective, known, potentials, dynamics, relaxation, drive)
+
+
+def infer(
+    key: Array,
+    problem: Problem | Callable[..., object],
+    *data: Array,
+    steps: int = 100,
+    start: State | None = None,
+    record: Record = everything,
+    chunk: int | None = None,
+) -> Inference:
+    """Infers the latents of data by natural-gradient descent.
+
+    Args:
+        key: of the samples.
+        problem: made by ``make_problem``, or a NumPyro program, for one with the defaults.
+        data: the arguments of the program, arrays.
+        steps: number of them.
+        start: state to go on from, as after data that came before; by default the prior.
+        record: takes the state before a step, the snapshot after it and the data, and gives what is kept of the step;
+            a function of a module, for each new one is compiled anew.
+        chunk: steps a loop. What they record is moved to NumPy arrays, so that the memory of the device does not grow
+            with the number of steps; the numbers are the same.
+
+    Raises:
+        InputError: naming ``steps`` or ``chunk``, if it is not positive, or ``model``, see ``make_problem``.
+
+    >>> import numpyro
+    >>> from pyrocount.numpyro import RelaxedPoisson
+    >>> def program(x):
+    ...     with numpyro.plate("data", len(x)):
+    ...         z = numpyro.sample("z", RelaxedPoisson(jnp.ones(3)).to_event(1))
+    ...         numpyro.sample("x", numpyro.distributions.Normal(z @ jnp.eye(3), 1.0).to_event(1), obs=x)
+    >>> x = jnp.array([[0.0, 2.0, 8.0], [5.0, 5.0, 5.0]])
+    >>> result = infer(jax.random.key(0), program, x, steps=50)
+    >>> result.trajectory.z.shape
+    (50, 2, 3)
+    """
+    for name, value in (("steps", steps), ("chunk", steps if chunk is None else chunk)):
+        if value < 1:
+            raise InputError(name, value, "a positive whole number")
+    if not isinstance(problem, Problem):
+        problem = make_problem(problem, *data)
+    key_start, key_steps = jax.random.split(key)
+    state = _start(problem, key_start) if start is None else start
+    parts = []
+    for first in range(0, steps, chunk or steps):
+        numbers = jnp.arange(first, min(first + (chunk or steps), steps))
+        state, part = _run(problem, key_steps, numbers, state, record, *data)
+        parts.append(part if chunk is None else jax.device_get(part))
+    trajectory = parts[0] if len(parts) == 1 else jax.tree.map(lambda *those: np.concatenate(those), *parts)
+    return Inference(state, trajectory)
+
+
+def infer_sequence(
+    key: Array,
+    problem: Problem,
+    frames: Array,
+    *,
+    steps: int,
+    start: State | None = None,
+    record: Record = everything,
+) -> Inference:
+    """Infers the latents of inputs that change, the state being carried over from each to the next.
+
+    Args:
+        key: of the samples.
+        problem: made by ``make_problem`` for one frame.
+        frames: shape (S, N, \\*shape).
+        steps: for each frame.
+        start: state to go on from; by default the prior.
+        record: as for ``infer``.
+
+    Returns:
+        The last state, and the trajectory over all S * steps steps, as NumPy arrays.
+
+    Raises:
+        InputError: naming ``steps`` or ``frames``, if there are none.
+    """
+    if len(frames) == 0:
+        raise InputError("frames", f"an array of shape {jnp.shape(frames)}", "at least one frame")
+    parts = []
+    state = start
+    for number, frame in enumerate(frames):
+        result = infer(
+            jax.random.fold_in(key, number), problem, frame, steps=steps, start=state, record=record, chunk=steps
+        )
+        state = result.state
+        parts.append(result.trajectory)
+    return Inference(result.state, jax.tree.map(lambda *those: np.concatenate(those), *parts))
+
+
+@jax.jit
+def _start(problem: Problem, key: Array) -> State:
+    return problem.start(key)
+
+
+@partial(jax.jit, static_argnums=4)
+def _run(
+    problem: Problem,
+    key: Array,
+    numbers: Array,
+    state: State,
+    record: Record,
+    *data: Array,
+) -> tuple[State, Any]:
+    keys = jax.vmap(partial(jax.random.fold_in, key))(numbers)
+    return problem.run(keys, state, record, *data)

@@ -1,0 +1,206 @@
+"""Decoders of ``networks`` as functions in JAX, with the same parameters under the same names."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from jax import Array, lax
+from torch import nn
+
+from pyrocount.errors import InputError
+
+from .networks import ResidualBlock, Style
+
+Parameters = Mapping[str, Array]
+
+
+class Layer(Protocol):
+    """A function of the decoder, and its equal in torch."""
+
+    def __call__(self, parameters: Parameters, z: Array) -> Array:
+        """The layer's output."""
+        ...
+
+    def module(self, parameters: Parameters) -> nn.Module:
+        """The layer in torch, with these parameters."""
+        ...
+
+
+@dataclass(frozen=True)
+class JaxDecoder:
+    """The function that a decoder of ``networks`` computes.
+
+    Args:
+        layers: one after the other.
+        is_linear: whether that is one linear layer, apart from the shape of its output.
+    """
+
+    layers: tuple[Layer, ...]
+    is_linear: bool
+
+    def __call__(self, parameters: Parameters, z: Array) -> Array:
+        """Predictions (N, \\*shape) of latents (N, K)."""
+        for layer in self.layers:
+            z = layer(parameters, z)
+        return z
+
+
+def jax_decoder(decoder: nn.Module) -> tuple[JaxDecoder, dict[str, Array]]:
+    """A decoder of ``make_decoder`` as a function in JAX, and its parameters.
+
+    Parameters have the names that they have in the module; weights that it normalises come as they are in effect.
+
+    Raises:
+        InputError: naming ``decoder``, if it has a layer that ``make_decoder`` does not make.
+    """
+    layers = tuple(_layers(decoder, ""))
+    is_linear = sum(isinstance(layer, _Linear) for layer in layers) == 1 and all(
+        isinstance(layer, _Linear | _Reshape) for layer in layers
+    )
+    return JaxDecoder(layers, is_linear), effective_parameters(decoder)
+
+
+def torch_decoder(decoder: JaxDecoder, parameters: Parameters) -> nn.Sequential:
+    """A module that computes what a decoder in JAX does with these parameters."""
+    return nn.Sequential(*(layer.module(parameters) for layer in decoder.layers))
+
+
+def effective_parameters(module: nn.Module) -> dict[str, Array]:
+    """The weights that the layers of a module compute with, by their plain names."""
+    named = {
+        f"{path}.{name}": getattr(part, name)
+        for path, part in module.named_modules()
+        for name in ("weight", "bias", "gain")
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | ResidualBlock)
+        and isinstance(getattr(part, name, None), torch.Tensor)
+    }
+    return {name: jnp.asarray(value.detach().cpu().numpy()) for name, value in named.items()}
+
+
+@dataclass(frozen=True)
+class _Linear:
+    name: str
+    has_bias: bool
+
+    def __call__(self, parameters: Parameters, z: Array) -> Array:
+        product = z @ parameters[f"{self.name}.weight"].T
+        return product + parameters[f"{self.name}.bias"] if self.has_bias else product
+
+    def module(self, parameters: Parameters) -> nn.Module:
+        outputs, inputs = parameters[f"{self.name}.weight"].shape
+        return _filled(nn.Linear(inputs, outputs, self.has_bias), self.name, parameters)
+
+
+@dataclass(frozen=True)
+class _Reshape:
+    shape: tuple[int, ...]
+
+    def __call__(self, parameters: Parameters, z: Array) -> Array:
+        return z.reshape(len(z), *self.shape)
+
+    def module(self, parameters: Parameters) -> nn.Module:
+        return nn.Unflatten(1, self.shape)
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """Square kernels; with a stride, those of a transposed convolution."""
+
+    name: str
+    stride: int
+    padding: int
+    output_padding: tuple[int, ...]
+
+    def __call__(self, parameters: Parameters, z: Array) -> Array:
+        kernel = parameters[f"{self.name}.weight"]
+        margins = [(self.padding, self.padding)] * 2
+        dilation = (1, 1)
+        if self.stride > 1:
+            # The transpose correlates images, with zeros between their pixels, with the mirrored kernel.
+            kernel = kernel[:, :, ::-1, ::-1].swapaxes(0, 1)
+            before = kernel.shape[-1] - 1 - self.padding
+            margins = [(before, before + extra) for extra in self.output_padding]
+            dilation = (self.stride, self.stride)
+        images = lax.conv_general_dilated(z, kernel, (1, 1), margins, lhs_dilation=dilation)
+        return images + parameters[f"{self.name}.bias"][:, None, None]
+
+    def module(self, parameters: Parameters) -> nn.Module:
+        inputs, outputs, size, _ = parameters[f"{self.name}.weight"].shape
+        if self.stride == 1:
+            return _filled(nn.Conv2d(outputs, inputs, size, padding=self.padding), self.name, parameters)
+        extra = (self.output_padding[0], self.output_padding[1])
+        layer = nn.ConvTranspose2d(inputs, outputs, size, self.stride, self.padding, extra)
+        return _filled(layer, self.name, parameters)
+
+
+@dataclass(frozen=True)
+class _Residual:
+    name: str
+    branch: tuple[Layer, ...]
+
+    def __call__(self, parameters: Parameters, z: Array) -> Array:
+        change = z
+        for layer in self.branch:
+            change = layer(parameters, change)
+        return z + parameters[f"{self.name}.gain"] * change
+
+    def module(self, parameters: Parameters) -> nn.Module:
+        convolutions = [layer for layer in self.branch if isinstance(layer, _Convolution)]
+        block = ResidualBlock(len(parameters[f"{convolutions[0].name}.bias"]), Style())
+        block.branch = nn.Sequential(*(layer.module(parameters) for layer in self.branch))
+        with torch.no_grad():
+            block.gain.fill_(float(parameters[f"{self.name}.gain"]))
+        return block
+
+
+@dataclass(frozen=True)
+class _Elementwise:
+    function: Callable[[Array], Array]
+    equal: type[nn.Module]
+
+    def __call__(self, parameters: Parameters, z: Array) -> Array:
+        return self.function(z)
+
+    def module(self, parameters: Parameters) -> nn.Module:
+        return self.equal()
+
+
+_FUNCTIONS: dict[type[nn.Module], Callable[[Array], Array]] = {
+    nn.SiLU: jax.nn.silu,
+    nn.Sigmoid: jax.nn.sigmoid,
+    nn.Tanh: jnp.tanh,
+}
+
+
+def _filled(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, name: str, parameters: Parameters) -> nn.Module:
+    with torch.no_grad():
+        for part in ("weight", "bias"):
+            if (target := getattr(layer, part)) is not None:
+                target.copy_(torch.from_numpy(np.array(parameters[f"{name}.{part}"])))
+    return layer
+
+
+def _layers(module: nn.Module, path: str) -> list[Layer]:
+    match module:
+        case nn.Sequential():
+            return [
+                layer for name, part in module.named_children() for layer in _layers(part, f"{path}.{name}".strip("."))
+            ]
+        case ResidualBlock():
+            return [_Residual(path, tuple(_layers(module.branch, f"{path}.branch")))]
+        case nn.Linear():
+            return [_Linear(path, module.bias is not None)]
+        case nn.Unflatten():
+            return [_Reshape(tuple(module.unflattened_size))]
+        case nn.ConvTranspose2d() | nn.Conv2d():
+            extra = tuple(int(size) for size in module.output_padding)
+            return [_Convolution(path, module.stride[0], int(module.padding[0]), extra)]
+        case nn.SiLU() | nn.Sigmoid() | nn.Tanh():
+            return [_Elementwise(_FUNCTIONS[type(module)], type(module))]
+        case nn.Identity():
+            return []
+    raise InputError("decoder", f"one with a {type(module).__name__}", "layers that make_decoder makes")

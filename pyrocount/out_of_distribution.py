@@ -1,0 +1,146 @@
+"""The command ``python -m pyrocount.out_of_distribution``: a fitted model on inputs that it was not trained for."""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pyrocount import figures
+from pyrocount.command_line import Parser, read_config, run_command
+from pyrocount.data import user_path
+from pyrocount.errors import InputError
+from pyrocount.evaluate import Evaluation, evaluate
+from pyrocount.fit import load, load_data
+from pyrocount.models import VAE
+from pyrocount.run import RunFolder
+
+if TYPE_CHECKING:
+    from pyrocount.iterative import Iterative
+
+FloatArray = NDArray[np.floating[Any]]
+
+ANGLES = (15.0, 30.0, 60.0, 90.0)
+SHIFTS = (1.0, 2.0, 4.0)
+# Inputs of each kind, and those in the picture.
+OBSERVATIONS, DRAWN = 1000, 16
+SHOWN = ("nelbo", "mse", "r2", "zero_fraction")
+
+
+def rotated(x: FloatArray, degrees: float) -> FloatArray:
+    """Images (N, channels, height, width) turned about their centres; what comes in continues the edge.
+
+    >>> rotated(np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), 90).tolist()
+    [[[[2.0, 4.0], [1.0, 3.0]]]]
+    """
+    turned: FloatArray = ndimage.rotate(x, degrees, axes=(3, 2), reshape=False, order=1, mode="nearest")
+    return turned
+
+
+def shifted(x: FloatArray, pixels: float) -> FloatArray:
+    """Images (N, channels, height, width) moved to the right and down; what comes in continues the edge.
+
+    >>> shifted(np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), 1).tolist()
+    [[[[1.0, 1.0], [1.0, 1.0]]]]
+    """
+    moved: FloatArray = ndimage.shift(x, (0, 0, pixels, pixels), order=1, mode="nearest")
+    return moved
+
+
+def evaluate_any(model: "VAE | Iterative", x: FloatArray, *, beta: float, steps: int, seed: int = 0) -> Evaluation:
+    """Figures of exact samples, of a model of either kind, on data (N, \\*shape).
+
+    Args:
+        model: amortised or iterative.
+        x: data in the units of training.
+        beta: weight of the KL in ``paper_loss``.
+        steps: of iterative inference.
+        seed: of the samples.
+    """
+    if isinstance(model, VAE):
+        return evaluate(model, torch.from_numpy(x), beta=beta, seed=seed)
+    from pyrocount.evaluate_iterative import evaluate_iterative
+
+    evaluation, _ = evaluate_iterative(model, x, beta=beta, steps=steps, seed=seed)
+    return evaluation
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Returns:
+        The exit code: 0, or 2 for bad input.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    return run_command("pyrocount.out_of_distribution", lambda: _measure_and_save(given))
+
+
+def _measure_and_save(arguments: Sequence[str]) -> None:
+    given = _parser().parse_args(arguments)
+    model, run = load(given.run), RunFolder(given.run)
+    config = read_config(run).resolved()
+    if config.likelihood in ("poisson", "negbio"):
+        raise InputError("RUN", f"{given.run} with counts for data", "a model of images")
+    data = load_data(config)
+    x = data.test_units()[:OBSERVATIONS]
+    kinds = {"held out": x}
+    if x.ndim == 4:
+        kinds |= {f"rotated by {angle:g}": rotated(x, angle) for angle in given.rotations}
+        kinds |= {f"shifted by {pixels:g}": shifted(x, pixels) for pixels in given.shifts}
+    elif not given.other:
+        raise InputError("RUN", f"{given.run} of data of {x.shape[1]} features", "images, or --other with more data")
+    for name in given.other:
+        source = str(user_path(name, "other").resolve()) if name.endswith((".npy", ".npz")) else name
+        other = load_data(replace(config, data=source, data_dir=given.data_dir or config.data_dir, whiten=True))
+        if other.shape != data.shape:
+            raise InputError(
+                "other", f"{name} with observations of shape {other.shape}", f"those of shape {data.shape}"
+            )
+        kinds[other.name] = other.test_units()[:OBSERVATIONS]
+
+    steps = given.steps or config.test_steps
+    found = {name: evaluate_any(model, inputs, beta=config.beta, steps=steps) for name, inputs in kinds.items()}
+    run.write_json("out_of_distribution.json", {name: evaluation.figures for name, evaluation in found.items()})
+    drawn = min(DRAWN, *map(len, kinds.values()))
+    pairs = {name: (kinds[name][:drawn], found[name].reconstructions[:drawn]) for name in kinds}
+    run.save_figure("out_of_distribution", figures.pairs_by_kind(pairs))
+    print(table({name: evaluation.figures for name, evaluation in found.items()}))
+    print(run.path)
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """One line a kind of inputs."""
+    lines = [f"{'inputs':<24}" + "".join(f"{name:>15}" for name in SHOWN)]
+    for name, values in found.items():
+        lines.append(f"{name:<24}" + "".join(f"{values.get(figure, math.nan):>15.4g}" for figure in SHOWN))
+    return "\n".join(lines)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m pyrocount.out_of_distribution",
+        description="A fitted model on rotated and shifted inputs and on other data, beside held-out data of its own.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a fitted model")
+    parser.add_argument(
+        "--rotations", type=float, nargs="*", default=ANGLES, metavar="DEGREES", help="of images (default: 15 30 60 90)"
+    )
+    parser.add_argument(
+        "--shifts", type=float, nargs="*", default=SHIFTS, metavar="PIXELS", help="of images (default: 1 2 4)"
+    )
+    parser.add_argument(
+        "--other", nargs="+", default=(), metavar="DATA", help="other data of the same shape, as for --data of the fit"
+    )
+    parser.add_argument("--data-dir", metavar="FOLDER", help="where they are, as for the fit (default: the run's)")
+    parser.add_argument("--steps", type=int, metavar="N", help="of iterative inference (default: the run's)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
