@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from pyrocount.config import Config
 from pyrocount.data import Dataset
 from pyrocount.errors import InputError
 from pyrocount.evaluate import Evaluation, dictionary, evaluate, prior_samples
-from pyrocount.fitting import MONITORED, Fitting, History, annealed
+from pyrocount.fitting import MONITORED, Fitting, History, annealed, check_support
 from pyrocount.inference import SPARSE_CODERS, ScoreFunction_ELBO, StrictMeanField_ELBO, cosine, train
 from pyrocount.models import VAE, CollapsedVAE, CountLatent, make_vae
 from pyrocount.run import RunFolder
@@ -48,11 +47,7 @@ class AmortizedFitting(Fitting):
         Raises:
             InputError: naming ``data``.
         """
-        config, likelihood = self.config, self.vae.likelihood
-        for part in chain(*(torch.from_numpy(part).split(10_000) for part in (self.data.train, self.data.test))):
-            if not likelihood.accepts(self.data.to_units(part)):
-                problem = f"{config.data}, whose values are not all {likelihood.support}"
-                raise InputError("data", problem, f"such values for --likelihood {config.likelihood}")
+        check_support(self.config, self.data, self.vae.likelihood)
 
     def evaluate(self, quick: bool = False) -> Evaluation:
         """Figures of held-out data, of exact samples."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrocount.metrics import active_latents, lifetime_sparsity, mean_rate, r_squared_of_each, zero_fraction
-from pyrocount.models import VAE, CategoricalLatent, GaussianLikelihood
+from pyrocount.models import VAE, CategoricalLatent, GaussianLikelihood, linear_weight
 
 Array = NDArray[np.floating[Any]]
 
@@ -80,7 +80,7 @@ def evaluate(
         "mean_rate": mean_rate(counts),
         "zero_fraction": zero_fraction(counts),
         "lifetime_sparsity": lifetime_sparsity(counts.swapaxes(0, 1)),
-        "active_latents": _active(vae, latent_kl),
+        "active_latents": _active(vae, latent_kl, counts),
     }
     if not isinstance(vae.likelihood, GaussianLikelihood):
         del figures["paper_loss"]
@@ -104,10 +104,16 @@ def _evaluate_batch(vae: VAE, x: Tensor, exposure: Tensor | None, samples: int) 
     }
 
 
-def _active(vae: VAE, latent_kl: Array) -> int:
-    """Latents that carry information; classes of a categorical that the decoder tells apart from silence."""
+def _active(vae: VAE, latent_kl: Array, counts: Array) -> int:
+    """Latents that carry information.
+
+    Of a categorical's classes, those that a linear decoder tells apart from silence; with any other decoder, which
+    answers those too that it never saw, those that are chosen a tenth as often as all would be alike.
+    """
     if not isinstance(vae.latent, CategoricalLatent):
         return active_latents(latent_kl)
+    if linear_weight(vae.decoder) is None:
+        return int((counts.mean((0, 1)) > 0.1 / len(latent_kl)).sum())
     norms = np.linalg.norm(dictionary(vae).reshape(len(latent_kl), -1), axis=1)
     return active_latents(norms / norms.max(), noise=1e-2, information=0.5)
 

@@ -56,7 +56,8 @@ def evaluate_iterative(
     Beside the figures of every model there are ``r2_median``; ``diverged``, the fraction of observations whose squared
     error exceeds twice their variance; ``convergence_step``, the first at which the mean R^2 reaches 99 % of its last
     value; and ``distance``, from a perfect reconstruction by no counts, sqrt((1 - r2)^2 + (1 - zero_fraction)^2).
-    ``kl`` is the divergence of the last posterior from the prior, so that ``nelbo`` is a bound.
+    ``kl`` is the divergence of the last posterior from the prior, so that ``nelbo`` is a bound; of predictive coding,
+    which has no posterior, half the squared distance from the prior's mean.
 
     Args:
         iterative: the model.

@@ -17,7 +17,7 @@ from pyrocount.data import Dataset
 from pyrocount.errors import InputError
 from pyrocount.evaluate import Evaluation
 from pyrocount.evaluate_iterative import Curves, evaluate_iterative
-from pyrocount.fitting import Fitting, History, annealed
+from pyrocount.fitting import Fitting, History, annealed, check_support
 from pyrocount.inference import cosine
 from pyrocount.inference.jax_training import train
 from pyrocount.inference.unrolled import unrolled_loss
@@ -45,7 +45,7 @@ class IterativeFitting(Fitting):
     def __init__(self, config: Config, data: Dataset, device: torch.device) -> None:
         self.config, self.data = config, data
         self.iterative = build(config, data.shape)
-        self._device = jax.devices("cpu" if device.type == "cpu" else "gpu")[0]
+        self._device = _device(config, device)
         held_out = (data.test_units(), data.test_exposure)
         self._test = [part[:TESTED] for part in held_out if part is not None]
         self._curves: Curves | None = None
@@ -56,12 +56,7 @@ class IterativeFitting(Fitting):
         Raises:
             InputError: naming ``data``.
         """
-        config = self.config
-        likelihood = LIKELIHOODS[config.likelihood](self.data.shape, config.scale, False)
-        for part in (self.data.train, self.data.test):
-            if not likelihood.accepts(self.data.to_units(torch.from_numpy(part))):
-                problem = f"{config.data}, whose values are not all {likelihood.support}"
-                raise InputError("data", problem, f"such values for --likelihood {config.likelihood}")
+        check_support(self.config, self.data, LIKELIHOODS[self.config.likelihood](self.data.shape, 1.0, False))
 
     def evaluate(self, quick: bool = False) -> Evaluation:
         """Figures of held-out data, of exact counts."""
@@ -160,6 +155,17 @@ class IterativeFitting(Fitting):
         if iterative.model.has_counts:
             run.save_figure("counts", figures.count_histograms(final.counts, by_information[:8].tolist()))
             run.save_figure("spikes", figures.spike_raster(path.z[:first, 0, busiest], path.rate[:first, 0, busiest]))
+
+
+def _device(config: Config, device: torch.device) -> Any:
+    """The device to compute on, where that is not JAX's own choice.
+
+    Raises:
+        InputError: naming ``device``, if JAX finds none that is asked for.
+    """
+    if config.device == "cuda" and jax.default_backend() == "cpu":
+        raise InputError("device", "cuda, but JAX finds no CUDA device", "cpu or auto")
+    return jax.devices("cpu")[0] if device.type == "cpu" and jax.default_backend() != "cpu" else None
 
 
 def build(config: Config, shape: Sequence[int]) -> Iterative:

@@ -2,13 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyrocount.config import Config
+from pyrocount.data import Dataset
+from pyrocount.errors import InputError
 from pyrocount.evaluate import Evaluation
 from pyrocount.inference import anneal
+from pyrocount.models import Likelihood
 from pyrocount.run import RunFolder
 
 # Temperature and KL weight at the start of training; Pyro scales only by positive numbers.
@@ -55,6 +60,18 @@ class Fitting(ABC):
     def remarks(self, final: Evaluation) -> list[str]:
         """What the user should know about the result, in lines."""
         return []
+
+
+def check_support(config: Config, data: Dataset, likelihood: Likelihood) -> None:
+    """Checks that a likelihood takes the data.
+
+    Raises:
+        InputError: naming ``data``.
+    """
+    for part in chain(*(torch.from_numpy(part).split(10_000) for part in (data.train, data.test))):
+        if not likelihood.accepts(data.to_units(part)):
+            problem = f"{config.data}, whose values are not all {likelihood.support}"
+            raise InputError("data", problem, f"such values for --likelihood {config.likelihood}")
 
 
 def annealed(config: Config, progress: float) -> dict[str, float]:

@@ -124,7 +124,7 @@ class Iterative:
         data = tuple(over_devices(as_array(part)) for part in (x, exposure) if part is not None)
         problem = self.problem(*data)
         if potentials is not None:
-            start = problem.start(jax.random.key(seed), potentials)
+            start = problem.start(jax.random.fold_in(jax.random.key(seed), 1), potentials)
         return infer(jax.random.key(seed), problem, *data, steps=steps, start=start, record=record, chunk=chunk)
 
     def follow(self, frames: Any, *, steps: int, seed: int = 0, record: Record = everything) -> Inference:

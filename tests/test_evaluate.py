@@ -56,3 +56,12 @@ def test_figures_agree_with_their_definitions(vae):
 
 def test_the_dictionary_of_a_linear_decoder_is_its_weights(vae):
     torch.testing.assert_close(torch.tensor(dictionary(vae)).flatten(1), vae.decoder[0].weight.detach().T)
+
+
+def test_the_active_classes_of_a_nonlinear_decoder_are_those_that_are_chosen():
+    torch.manual_seed(0)
+    vae = make_vae("categorical", X.shape[1:], latent_dim=8, encoder="lin", decoder="mlp")
+    with torch.no_grad():
+        vae.encoder[-1].weight.zero_()
+        vae.encoder[-1].bias.copy_(torch.tensor([10.0, -10, 10, -10, -10, 10, -10, -10]))
+    assert evaluate(vae, X).figures["active_latents"] == 3
