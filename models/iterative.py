@@ -6,7 +6,7 @@ same kind, ``likelihood.*``, and ``step.*``, which inference takes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +19,11 @@ from pyrocount.numpyro import RelaxedNegativeBinomial, RelaxedPoisson
 from pyrocount.numpyro.relaxations import Discrete
 
 from .jax_networks import JaxDecoder
+from .latents.counts import LIMIT
+from .likelihoods import LINEAR_FROM, LOG_TOTAL_COUNT_RANGE
 
+T = TypeVar("T")
 Parameters = Mapping[str, Array]
-
-# The ranges of the Pyro models.
-LOG_TOTAL_COUNTS = (-5.0, 5.0)
-LOG_TOTAL_COUNTS_OF_DATA = (-7.0, 12.0)
-LINEAR_FROM = 3.0
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "identity": lambda z: z,
@@ -77,11 +75,11 @@ class IterativeModel:
 
     def prior(self, parameters: Parameters) -> Any:
         """The prior of one observation, batch shape (K,)."""
-        return _PRIORS[self.kind](_part(parameters, "prior"))
+        return _PRIORS[self.kind](part_of(parameters, "prior"))
 
     def decode(self, parameters: Parameters, z: Array) -> Array:
         """The predictions (N, \\*shape) of latents (N, K): what the likelihood takes."""
-        return self.decoder(_part(parameters, "decoder"), self.active(z))
+        return self.decoder(part_of(parameters, "decoder"), self.active(z))
 
     def active(self, z: Array) -> Array:
         """What the decoder sees of latents, of their shape."""
@@ -96,7 +94,7 @@ class IterativeModel:
             exposure: length of each observation's window, shape (N,), for likelihoods of counts; by default 1.
         """
         windows = None if exposure is None else exposure.reshape(-1, *(1,) * len(self.shape))
-        return _LIKELIHOODS[self.likelihood](self.decode(parameters, z), _part(parameters, "likelihood"), windows)
+        return _LIKELIHOODS[self.likelihood](self.decode(parameters, z), part_of(parameters, "likelihood"), windows)
 
     def program(
         self,
@@ -111,19 +109,20 @@ class IterativeModel:
 
     def dictionary(self, parameters: Parameters) -> Array:
         """The decoder's response to one unit of activity in each latent, over that to none, shape (K, \\*shape)."""
-        own = _part(parameters, "decoder")
+        own = part_of(parameters, "decoder")
         units = jnp.eye(self.latent_dim)
         return self.decoder(own, units) - self.decoder(own, jnp.zeros_like(units[:1]))
 
     def linear_map(self, parameters: Parameters) -> tuple[Array, Array, Array]:
         """Dictionary (K, D), offset (D,) or () and noise scale of a linear model."""
-        own = _part(parameters, "decoder")
+        own = part_of(parameters, "decoder")
         (weight,) = (value for name, value in own.items() if name.endswith("weight"))
         offset = next((value for name, value in own.items() if name.endswith("bias")), jnp.zeros(()))
         return weight.T, offset, jnp.exp(parameters["likelihood.log_scale"])
 
 
-def _part(parameters: Parameters, part: str) -> dict[str, Array]:
+def part_of(parameters: Mapping[str, T], part: str) -> dict[str, T]:
+    """The parameters of a part, by their names within it."""
     return {name.removeprefix(part + "."): value for name, value in parameters.items() if name.startswith(part + ".")}
 
 
@@ -132,7 +131,7 @@ def _poisson(own: Parameters) -> RelaxedPoisson:
 
 
 def _negative_binomial(own: Parameters) -> RelaxedNegativeBinomial:
-    log_total_count = jnp.clip(own["log_total_count"], *LOG_TOTAL_COUNTS)
+    log_total_count = jnp.clip(own["log_total_count"], -LIMIT, LIMIT)
     return RelaxedNegativeBinomial(
         jnp.exp(log_total_count), logits=own["log_rate"] - log_total_count, relaxation=Discrete(), validate_args=False
     )
@@ -165,7 +164,7 @@ def _poisson_data(prediction: Array, own: Parameters, exposure: Array | None) ->
 
 
 def _negative_binomial_data(prediction: Array, own: Parameters, exposure: Array | None) -> RelaxedNegativeBinomial:
-    log_total_count = jnp.clip(own["log_total_count"], *LOG_TOTAL_COUNTS_OF_DATA)
+    log_total_count = jnp.clip(own["log_total_count"], *LOG_TOTAL_COUNT_RANGE)
     logits = _log_rate(prediction, exposure) - log_total_count
     return RelaxedNegativeBinomial(jnp.exp(log_total_count), logits=logits, relaxation=Discrete(), validate_args=False)
 

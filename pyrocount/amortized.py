@@ -4,18 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor, nn
 
-from pyrocount import figures
 from pyrocount.config import Config
 from pyrocount.data import Dataset
 from pyrocount.errors import InputError
 from pyrocount.evaluate import Evaluation, dictionary, evaluate, prior_samples
-from pyrocount.fitting import MONITORED, Fitting, History, annealed, check_support
+from pyrocount.fitting import MONITORED, Fitting, History, annealed, draw_model
 from pyrocount.inference import SPARSE_CODERS, ScoreFunction_ELBO, StrictMeanField_ELBO, cosine, train
 from pyrocount.models import VAE, CollapsedVAE, CountLatent, make_vae
 from pyrocount.run import RunFolder
@@ -38,16 +36,9 @@ class AmortizedFitting(Fitting):
             raise InputError(
                 "latent_dim", config.latent_dim, f"a model that fits into the memory of {device}"
             ) from error
+        self.likelihood = self.vae.likelihood
         held_out = (data.test_units(), data.test_exposure)
         self._test = [torch.from_numpy(part).to(device) for part in held_out if part is not None]
-
-    def check(self) -> None:
-        """Checks that the likelihood takes the data.
-
-        Raises:
-            InputError: naming ``data``.
-        """
-        check_support(self.config, self.data, self.vae.likelihood)
 
     def evaluate(self, quick: bool = False) -> Evaluation:
         """Figures of held-out data, of exact samples."""
@@ -93,15 +84,8 @@ class AmortizedFitting(Fitting):
 
     def draw(self, run: RunFolder, final: Evaluation, history: History) -> None:
         """Reconstructions, samples of the prior, dictionary, training curves, histograms of counts."""
-        by_information = np.argsort(-final.latent_kl)
-        shown = self.data.test_units()[: len(final.reconstructions)]
-        limits = float(shown.min()), float(shown.max())
-        run.save_figure("reconstructions", figures.reconstructions(shown, final.reconstructions))
-        run.save_figure("samples", figures.samples(prior_samples(self.vae, 60), limits=limits))
-        run.save_figure("dictionary", figures.dictionary(dictionary(self.vae)[by_information]))
-        run.save_figure("training", figures.training_curves(history))
-        if isinstance(self.vae.latent, CountLatent):
-            run.save_figure("counts", figures.count_histograms(final.counts, by_information[:8].tolist()))
+        x, is_count = self.data.test_units(), isinstance(self.vae.latent, CountLatent)
+        draw_model(run, x, prior_samples(self.vae, 60), dictionary(self.vae), final, history, is_count)
 
     def remarks(self, final: Evaluation) -> list[str]:
         """A warning where counts exceed what the Gumbel-softmax could see."""

@@ -17,7 +17,7 @@ from pyrocount.data import Dataset
 from pyrocount.errors import InputError
 from pyrocount.evaluate import Evaluation
 from pyrocount.evaluate_iterative import Curves, evaluate_iterative
-from pyrocount.fitting import Fitting, History, annealed, check_support
+from pyrocount.fitting import Fitting, History, annealed, draw_model
 from pyrocount.inference import cosine
 from pyrocount.inference.jax_training import train
 from pyrocount.inference.unrolled import unrolled_loss
@@ -45,18 +45,11 @@ class IterativeFitting(Fitting):
     def __init__(self, config: Config, data: Dataset, device: torch.device) -> None:
         self.config, self.data = config, data
         self.iterative = build(config, data.shape)
+        self.likelihood = LIKELIHOODS[config.likelihood](data.shape, 1.0, False)
         self._device = _device(config, device)
         held_out = (data.test_units(), data.test_exposure)
         self._test = [part[:TESTED] for part in held_out if part is not None]
         self._curves: Curves | None = None
-
-    def check(self) -> None:
-        """Checks that the likelihood takes the data.
-
-        Raises:
-            InputError: naming ``data``.
-        """
-        check_support(self.config, self.data, LIKELIHOODS[self.config.likelihood](self.data.shape, 1.0, False))
 
     def evaluate(self, quick: bool = False) -> Evaluation:
         """Figures of held-out data, of exact counts."""
@@ -135,14 +128,9 @@ class IterativeFitting(Fitting):
     def draw(self, run: RunFolder, final: Evaluation, history: History) -> None:
         """The pictures of every model, and those of the inference: curves, spikes, reconstructions over the steps."""
         iterative, config = self.iterative, self.config
-        by_information = np.argsort(-final.latent_kl)
-        shown = self._test[0][: len(final.reconstructions)]
-        limits = float(shown.min()), float(shown.max())
-        run.save_figure("reconstructions", figures.reconstructions(shown, final.reconstructions))
-        run.save_figure("samples", figures.samples(prior_samples(iterative, 60, config.seed), limits=limits))
         atoms = np.asarray(iterative.model.dictionary(iterative.parameters))
-        run.save_figure("dictionary", figures.dictionary(atoms[by_information]))
-        run.save_figure("training", figures.training_curves(history))
+        samples, has_counts = prior_samples(iterative, 60, config.seed), iterative.model.has_counts
+        draw_model(run, self._test[0], samples, atoms, final, history, has_counts)
         assert self._curves is not None
         run.save_figure("curves", figures.inference_curves(vars(self._curves)))
 
@@ -152,8 +140,7 @@ class IterativeFitting(Fitting):
         run.save_figure("trajectories", figures.trajectories(few[0], path.reconstruction[times], times + 1))
         first = min(config.test_steps, 200)
         busiest = np.argsort(-path.rate[:first, 0].mean(0))[:DRAWN]
-        if iterative.model.has_counts:
-            run.save_figure("counts", figures.count_histograms(final.counts, by_information[:8].tolist()))
+        if has_counts:
             run.save_figure("spikes", figures.spike_raster(path.z[:first, 0, busiest], path.rate[:first, 0, busiest]))
 
 

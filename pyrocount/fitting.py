@@ -5,13 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pyrocount import figures
 from pyrocount.config import Config
 from pyrocount.data import Dataset
 from pyrocount.errors import InputError
-from pyrocount.evaluate import Evaluation
+from pyrocount.evaluate import Array, Evaluation
 from pyrocount.inference import anneal
 from pyrocount.models import Likelihood
 from pyrocount.run import RunFolder
@@ -26,15 +28,29 @@ History = Sequence[Mapping[str, float]]
 
 
 class Fitting(ABC):
-    """A model with fresh weights, its data, and how it is trained and measured."""
+    """A model with fresh weights, its data, and how it is trained and measured.
 
-    @abstractmethod
+    Attributes:
+        config: resolved.
+        data: to train and to test with.
+        likelihood: of the data.
+    """
+
+    config: Config
+    data: Dataset
+    likelihood: Likelihood
+
     def check(self) -> None:
         """Checks that the likelihood takes the data.
 
         Raises:
             InputError: naming ``data``.
         """
+        config, data = self.config, self.data
+        for part in chain(*(torch.from_numpy(part).split(10_000) for part in (data.train, data.test))):
+            if not self.likelihood.accepts(data.to_units(part)):
+                problem = f"{config.data}, whose values are not all {self.likelihood.support}"
+                raise InputError("data", problem, f"such values for --likelihood {config.likelihood}")
 
     @abstractmethod
     def evaluate(self, quick: bool = False) -> Evaluation:
@@ -62,16 +78,29 @@ class Fitting(ABC):
         return []
 
 
-def check_support(config: Config, data: Dataset, likelihood: Likelihood) -> None:
-    """Checks that a likelihood takes the data.
+def draw_model(
+    run: RunFolder, x: Array, samples: Array, atoms: Array, final: Evaluation, history: History, has_counts: bool
+) -> None:
+    """The pictures of every model: reconstructions, samples, dictionary, training curves, histograms of counts.
 
-    Raises:
-        InputError: naming ``data``.
+    Args:
+        run: the folder.
+        x: held-out data in units, shape (N, \\*shape).
+        samples: of the prior, decoded, shape (S, \\*shape).
+        atoms: the dictionary, shape (K, \\*shape).
+        final: figures of the held-out data.
+        history: of training.
+        has_counts: whether the latents are counts.
     """
-    for part in chain(*(torch.from_numpy(part).split(10_000) for part in (data.train, data.test))):
-        if not likelihood.accepts(data.to_units(part)):
-            problem = f"{config.data}, whose values are not all {likelihood.support}"
-            raise InputError("data", problem, f"such values for --likelihood {config.likelihood}")
+    by_information = np.argsort(-final.latent_kl)
+    shown = x[: len(final.reconstructions)]
+    limits = float(shown.min()), float(shown.max())
+    run.save_figure("reconstructions", figures.reconstructions(shown, final.reconstructions))
+    run.save_figure("samples", figures.samples(samples, limits=limits))
+    run.save_figure("dictionary", figures.dictionary(atoms[by_information]))
+    run.save_figure("training", figures.training_curves(history))
+    if has_counts:
+        run.save_figure("counts", figures.count_histograms(final.counts, by_information[:8].tolist()))
 
 
 def annealed(config: Config, progress: float) -> dict[str, float]:

@@ -38,7 +38,7 @@ from pyrocount.models import (
     make_decoder,
     make_encoder,
 )
-from pyrocount.models.iterative import IterativeModel
+from pyrocount.models.iterative import IterativeModel, part_of
 from pyrocount.models.jax_networks import jax_decoder, torch_decoder
 from pyrocount.models.networks import Style
 from pyrocount.numpyro.relaxations import Relaxation
@@ -304,10 +304,8 @@ def to_pyro(iterative: Iterative, *, encoder: str = "mlp") -> VAE:
             case _:
                 raise InputError("iterative", f"a model of {model.kind}", "latents that Pyro has a family for")
     likelihood = LIKELIHOODS[model.likelihood](model.shape, 1.0, False)
-    likelihood.load_state_dict(
-        {name.removeprefix("likelihood."): value for name, value in tensors.items() if name.startswith("likelihood.")}
-    )
-    decoder = torch_decoder(model.decoder, _part(parameters))
+    likelihood.load_state_dict(part_of(tensors, "likelihood"))
+    decoder = torch_decoder(model.decoder, part_of(parameters, "decoder"))
     return VAE(make_encoder(encoder, model.shape, latent.features), latent, decoder, likelihood, model.shape).eval()
 
 
@@ -319,7 +317,3 @@ def with_parameters(iterative: Iterative, parameters: Mapping[str, Array]) -> It
 def as_array(value: Any) -> Array:
     """A tensor or a NumPy array in JAX, of single precision where it has numbers."""
     return jnp.asarray(value.detach().cpu().numpy() if isinstance(value, Tensor) else value)
-
-
-def _part(parameters: Mapping[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix("decoder."): value for name, value in parameters.items() if name.startswith("decoder.")}

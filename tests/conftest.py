@@ -1,9 +1,15 @@
+import shlex
+
 import jax
+import numpy as np
 import pyro
 import pytest
 import torch
 
+from pyrocount.amortized import AmortizedFitting
 from pyrocount.distributions import kl as kl_module
+from pyrocount.fit import main
+from pyrocount.fit_iterative import IterativeFitting
 
 DEVICES = [
     "cpu",
@@ -52,3 +58,31 @@ def kl_calls(monkeypatch):
     torch.distributions.kl._KL_MEMOIZE.clear()
     yield calls
     torch.distributions.kl._KL_MEMOIZE.clear()
+
+
+@pytest.fixture
+def array(tmp_path):
+    """A file of 40 observations of 6 features."""
+    path = tmp_path / "table.npy"
+    rng = np.random.default_rng(0)
+    np.save(path, rng.random((40, 2)) @ rng.random((2, 6)) / 2)
+    return path
+
+
+@pytest.fixture
+def command(tmp_path, capsys, monkeypatch):
+    """Runs the command line with --out; returns exit code, standard output and the lines of standard error.
+
+    Draws no pictures, which would take most of the time, unless asked to.
+    """
+
+    def run(line, draw=False):
+        with monkeypatch.context() as patch:
+            if not draw:
+                for kind in (AmortizedFitting, IterativeFitting):
+                    patch.setattr(kind, "draw", lambda *arguments: None)
+            code = main([*shlex.split(line), "--out", str(tmp_path / "runs")])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err.splitlines()
+
+    return run

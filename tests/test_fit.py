@@ -35,32 +35,6 @@ FIGURES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def array(tmp_path):
-    path = tmp_path / "table.npy"
-    rng = np.random.default_rng(0)
-    np.save(path, rng.random((40, 2)) @ rng.random((2, 6)) / 2)
-    return path
-
-
-@pytest.fixture
-def command(tmp_path, capsys, monkeypatch):
-    """Runs the command line with --out; returns exit code, standard output and the lines of standard error.
-
-    Draws no pictures, which would take most of the time, unless asked to.
-    """
-
-    def run(line, draw=False):
-        with monkeypatch.context() as patch:
-            if not draw:
-                patch.setattr(amortized.AmortizedFitting, "draw", lambda *arguments: None)
-            code = main([*shlex.split(line), "--out", str(tmp_path / "runs")])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err.splitlines()
-
-    return run
-
-
 def summary(run):
     return json.loads((run / "summary.json").read_text())
 

@@ -21,29 +21,6 @@ SMALL = "--latent-dim 5 --batch-size 16 --train-steps 4 --test-steps 4"
 PICTURES = ["counts", "curves", "dictionary", "reconstructions", "samples", "spikes", "training", "trajectories"]
 
 
-@pytest.fixture
-def array(tmp_path):
-    path = tmp_path / "table.npy"
-    rng = np.random.default_rng(0)
-    np.save(path, rng.random((40, 2)) @ rng.random((2, 6)) / 2)
-    return path
-
-
-@pytest.fixture
-def command(tmp_path, capsys, monkeypatch):
-    """Runs the fitting, without pictures unless asked; returns exit code, output and the lines of standard error."""
-
-    def run(line, draw=False):
-        with monkeypatch.context() as patch:
-            if not draw:
-                patch.setattr(IterativeFitting, "draw", lambda *arguments: None)
-            code = main([*shlex.split(line), "--out", str(tmp_path / "runs")])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err.splitlines()
-
-    return run
-
-
 def summary(run):
     return json.loads((run / "summary.json").read_text())
 
