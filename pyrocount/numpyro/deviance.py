@@ -4,6 +4,7 @@ It is the Kullback-Leibler divergence between two members of a family that diffe
 a log probability that depends on how far the count is from the mean. Both are built on it.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.nn import log_sigmoid
@@ -17,12 +18,22 @@ def log_ratio(a: Array, b: Array, log_a: Array, log_b: Array) -> Array:
     return jnp.where(near, jnp.log1p(jnp.where(near, (a - b) / jnp.where(near, b, 1.0), 0.0)), log_a - log_b)
 
 
+@jax.custom_jvp
 def poisson_deviance(mean: Array, other: Array, delta: Array) -> Array:
     """m log(m / o) - m + o for the means m and o, where ``delta`` is log(m / o)."""
     near = jnp.abs(delta) < 1
     close = mean * log1p_residual(jnp.expm1(-jnp.where(near, delta, 0.0)))
     far = mean * jnp.where(mean > 0, delta, 0.0) - mean + other
     return jnp.where(near, close, far)
+
+
+@poisson_deviance.defjvp
+def _poisson_deviance_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    """The slopes log(m / o) in m and 1 - m / o in o; delta is a function of the two, and how it moves is in them."""
+    mean, other, delta = primals
+    mean_slope = jnp.where(mean > 0, delta, 0.0)
+    other_slope = jnp.where(mean > 0, -jnp.expm1(delta), 1.0)
+    return poisson_deviance(mean, other, delta), mean_slope * tangents[0] + other_slope * tangents[1]
 
 
 def negative_binomial_deviance(mean: Array, total_count: Array, logits: Array, delta: Array) -> Array:

@@ -1,34 +1,37 @@
-"""Poisson counts, several times faster on a CPU than ``jax.random.poisson``.
+"""Poisson counts, many times faster on a CPU than ``jax.random.poisson``.
 
-Rates up to ``INVERTED`` invert the survival function, a few terms at a time: at first for all counts together, then
-for the blocks of them that hold one still open. Larger ones are drawn by W. Hoermann, The
-Transformed Rejection Method for Generating Poisson Random Variables, 1993 (PTRS), those that are still wanted being
-gathered in every round.
+A count of rate r up to ``TABULATED`` is the sum of two: one of the whole number below r, drawn from an alias table
+(Walker, An Efficient Method for Generating Discrete Random Variables with General Distributions, 1977), and one of the
+rest, below 1, which inverts the survival function. Larger ones are drawn by W. Hoermann, The Transformed Rejection
+Method for Generating Poisson Random Variables, 1993 (PTRS), those that are still wanted being gathered in every round.
 """
 
 import math
+from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax, random
+from jax.extend.random import threefry2x32_p
+from numpy.typing import NDArray
+from scipy.stats import poisson as poisson_law
 
 from pyrocount.errors import InputError
 
 from .deviance import log_ratio, poisson_deviance
 from .special import HALF_LOG_TWO_PI, STIRLING_FROM, stirling_series
 
-# Probabilities are scaled by exp(LOG_SCALE), so that that of no count does not underflow in float32.
-INVERTED = 150.0
-LOG_SCALE = 69.0
-# Terms of the survival function a round, counts a block, and the part of the blocks that go on together.
-TERMS, BLOCK, PART = 8, 32, 4
-
-Sum = tuple[Array, Array, Array, Array]
+# Of a random word, 8 bits choose a cell of the table, and 24 between the two counts that share the cell.
+TABULATED, CELLS, CAPACITY = 150, 2**8, 2**24
+# Counts of rate 1 are larger with a probability below 2^-33, half of what a word resolves.
+LARGEST_OF_REST = 12
 
 
 @jax.jit
 def poisson(key: Array, rate: Array) -> Array:
-    """Draws Poisson counts that are exact to the rounding of the dtype, for small probabilities and large rates too.
+    """Draws Poisson counts, each probability being exact to 2^-32 or the rounding of float32, for large rates too.
 
     Args:
         key: a random key.
@@ -49,80 +52,90 @@ def poisson(key: Array, rate: Array) -> Array:
     # Half precision cannot hold the probabilities.
     rate = lax.stop_gradient(jnp.asarray(rate, jnp.promote_types(dtype, jnp.float32)))
     valid = (rate >= 0) & (rate < jnp.inf)
-    large = valid & (rate > INVERTED)
-    key_small, key_large = random.split(key)
-    count = _invert(key_small, jnp.where(valid & ~large, rate, 0.0))
-    return jnp.where(valid, _reject(key_large, rate, large, count), jnp.nan).astype(dtype)
+    large = valid & (rate >= TABULATED)
+    words = random.bits(key, (2,), "uint32")
+    count = _small(words, jnp.where(valid & ~large, rate, 0.0))
+    return jnp.where(valid, _reject(words, rate, large, count), jnp.nan).astype(dtype)
 
 
-def _invert(key: Array, rate: Array) -> Array:
-    shape, size = rate.shape, rate.size
-    if size == 0:
-        return rate
-    # Small numbers, which are resolved best, stand for large counts.
-    bits = 8 * rate.dtype.itemsize
-    scale = math.exp(LOG_SCALE)
-    u = (random.bits(key, shape, f"uint{bits}").astype(rate.dtype) + 0.5) * (scale * 2.0**-bits)
-    padding = (0, -size % BLOCK)
-    rate = jnp.pad(rate.ravel(), padding).reshape(-1, BLOCK)
-    u = jnp.pad(u.ravel(), padding, constant_values=scale).reshape(-1, BLOCK)
-
-    mass = rate * jnp.exp(LOG_SCALE - rate)
-    first = (jnp.ones((), rate.dtype), jnp.zeros_like(rate), -jnp.expm1(-rate) * scale, mass)
-    k, count, survival, mass = _add_terms(u, rate, first)
-    blocks = len(rate)
-    slots = min(blocks, max(BLOCK, blocks // PART))
-
-    def some(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        wanted, count = state
-        # Where fewer are wanted than there is room for, the others are complete and stay as they are.
-        index = jnp.argsort(~wanted)[:slots]
-        numbers = jnp.where(wanted[index, None], u[index], jnp.inf)
-        mine, done = rate[index], (count[index], survival[index], mass[index])
-        _, more, _, _ = lax.while_loop(
-            lambda state: (numbers < state[2]).any(), lambda state: _add_terms(numbers, mine, state), (k, *done)
-        )
-        return wanted.at[index].set(False), count.at[index].set(more)
-
-    _, count = lax.while_loop(lambda state: state[0].any(), some, ((u < survival).any(1), count))
-    return count.ravel()[:size].reshape(shape)
+def _small(words: Array, rate: Array) -> Array:
+    first, second = _two_words(words, 0, rate.shape)
+    whole = jnp.floor(rate)
+    cell = first >> 24
+    entry = jnp.take(jnp.asarray(_alias_tables()), whole.astype(jnp.uint32) * CELLS + cell, mode="clip")
+    tabulated = jnp.where((first & (CAPACITY - 1)) < (entry >> 8), cell, entry & (CELLS - 1))
+    return tabulated.astype(rate.dtype) + _invert(_uniform(second, rate.dtype), rate - whole)
 
 
-def _add_terms(u: Array, rate: Array, state: Sum) -> Sum:
-    """The next count k, the counts so far, the survival function at k - 1 and the mass at k, all scaled."""
-    k, count, survival, mass = state
-    for _ in range(TERMS):
+def _two_words(words: Array, turn: Array | int, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Two arrays of random words at the price of one: ``random.bits`` folds the two that a hash gives."""
+    place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    pair: tuple[Array, Array] = threefry2x32_p.bind(*words, jnp.full_like(place, turn), place)
+    return pair
+
+
+def _uniform(word: Array, dtype: Any) -> Array:
+    return (word.astype(dtype) + 0.5) * 2.0**-32
+
+
+def _invert(u: Array, rate: Array) -> Array:
+    """Counts of rates below 1: how many values of the survival function are above the uniform numbers."""
+    masses = [jnp.exp(-rate) * rate]
+    for k in range(2, LARGEST_OF_REST + 1):
+        masses.append(masses[-1] * (rate / k))
+    survival, count = jnp.zeros_like(rate), jnp.zeros_like(rate)
+    # From the smallest on, so that small numbers, which are resolved best, stand for large counts.
+    for mass in reversed(masses):
+        survival = survival + mass
         count = count + (u < survival)
-        survival = survival - mass
-        k = k + 1
-        mass = mass * (rate * (1 / k))
-    # A geometric series bounds the tail, lest the rounding errors of the differences make one of their own.
-    bound = mass * ((k + 1) / jnp.maximum(k + 1 - rate, 1.0))
-    return k, count, jnp.where(k > rate, jnp.minimum(survival, bound), survival), mass
+    return count
 
 
-def _reject(key: Array, rate: Array, wanted: Array, count: Array) -> Array:
-    """Replaces the counts that are wanted, of rates above ``INVERTED``."""
+@cache
+def _alias_tables() -> NDArray[np.uint32]:
+    """For each whole rate and each cell the share of the count that the cell belongs to, and the count of the rest."""
+    return np.concatenate([_alias_table(rate) for rate in range(TABULATED)])
+
+
+def _alias_table(rate: int) -> NDArray[np.uint32]:
+    shares = np.round(poisson_law.pmf(np.arange(CELLS), rate) * CELLS * CAPACITY).astype(np.int64)
+    shares[shares.argmax()] += CELLS * CAPACITY - shares.sum()
+    # A cell that is all its own has itself for the rest, as there is no room for its whole share.
+    kept, alias = np.full(CELLS, CAPACITY - 1), np.arange(CELLS)
+    poor, rich = (list(np.flatnonzero(part)) for part in (shares < CAPACITY, shares > CAPACITY))
+    while poor:
+        cell, donor = poor.pop(), rich[-1]
+        kept[cell], alias[cell] = shares[cell], donor
+        shares[donor] -= CAPACITY - shares[cell]
+        if shares[donor] <= CAPACITY:
+            rich.pop()
+        if shares[donor] < CAPACITY:
+            poor.append(donor)
+    table: NDArray[Any] = kept << 8 | alias
+    return table.astype(np.uint32)
+
+
+def _reject(words: Array, rate: Array, wanted: Array, count: Array) -> Array:
+    """Replaces the counts that are wanted, of rates of ``TABULATED`` and more."""
     shape, size = rate.shape, rate.size
     rate = rate.ravel()
     slots = min(size, max(256, size // 4))
 
     def some(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        key, wanted, count = state
-        key, key_uniform = random.split(key)
+        turn, wanted, count = state
         index = jnp.nonzero(wanted, size=slots, fill_value=size)[0]
-        mine = rate.at[index].get(mode="fill", fill_value=100.0)
-        u, v = random.uniform(key_uniform, (2, slots), rate.dtype)
+        mine = rate.at[index].get(mode="fill", fill_value=TABULATED)
+        u, v = (_uniform(word, rate.dtype) for word in _two_words(words, turn, (slots,)))
         proposal, accepted = _propose(mine, u - 0.5, v)
         count = count.at[jnp.where(accepted, index, size)].set(proposal, mode="drop")
-        return key, wanted.at[index].set(~accepted, mode="drop"), count
+        return turn + 1, wanted.at[index].set(~accepted, mode="drop"), count
 
-    state = (key, wanted.ravel(), count.ravel())
+    state = (jnp.uint32(1), wanted.ravel(), count.ravel())
     return lax.while_loop(lambda state: state[1].any(), some, state)[2].reshape(shape)
 
 
 def _propose(rate: Array, u: Array, v: Array) -> tuple[Array, Array]:
-    """A count for each pair of uniform numbers in [-1/2, 1/2) and [0, 1), and whether it is accepted."""
+    """A count for each pair of uniform numbers in (-1/2, 1/2] and (0, 1], and whether it is accepted."""
     b = 0.931 + 2.53 * jnp.sqrt(rate)
     a = -0.059 + 0.02483 * b
     us = 0.5 - jnp.abs(u)

@@ -24,6 +24,8 @@ from pyrocount.numpyro.relaxations import ArrivalTimes, Relaxation, SteinChen
 
 LATENTS, VALUES, BATCH, TRAINED, TESTED = 512, 256, 200, 16, 100
 STEP, BETA, TEMPERATURE = 0.3, 8.0, 0.1
+# Seconds before each turn, for the threads of the other library to come to rest: they wait busily at first.
+PAUSE = 0.3
 LEARNED = ("decoder.0.weight", "prior.log_rate", "step.log_size")
 
 
@@ -142,6 +144,7 @@ def line(what: str, work: Callable[[], None], reference: Callable[[], None], aim
     seconds: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats + 1):
         for run, taken in zip((work, reference), seconds, strict=True):
+            time.sleep(PAUSE)
             start = time.perf_counter()
             run()
             if repeat:
