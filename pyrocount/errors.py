@@ -1,5 +1,8 @@
 """The error for what a caller can put right."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """Bad input; the message is one line that names the argument, its value and what is expected.
@@ -17,3 +20,24 @@ class InputError(ValueError):
         self.argument = argument
         self.problem = f"got {value}, expected {expected}"
         super().__init__(f"{argument}: {self.problem}")
+
+
+@contextmanager
+def needing(extra: str, argument: str, value: object) -> Iterator[None]:
+    """Imports within need an extra of the package.
+
+    Args:
+        extra: its name.
+        argument: what asks for it.
+        value: of the argument.
+
+    Raises:
+        InputError: naming the argument, if a module of the extra is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "pyrocount":
+            raise
+        expected = f'an installation with it: pip install "pyrocount[{extra}]"'
+        raise InputError(argument, f"{value}, which needs {error.name}", expected) from error

@@ -1,7 +1,7 @@
 """Figures of merit of a fitted VAE on held-out data, always of exact samples."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -65,30 +65,52 @@ def evaluate(
     windows = [None] * math.ceil(len(x) / batch_size) if exposure is None else exposure.split(batch_size)
     with _evaluation_mode(vae, seed):
         parts = [_evaluate_batch(vae, *both, samples) for both in zip(x.split(batch_size), windows, strict=True)]
-    nll, kl, squares, r2, counts, predictions = (
-        np.concatenate([part[name] for part in parts])
-        for name in ("nll", "kl", "squares", "r2", "counts", "predictions")
+    whole = joined(parts)
+    evaluation = summary(whole, beta=beta if isinstance(vae.likelihood, GaussianLikelihood) else None)
+    evaluation.figures["active_latents"] = _active(vae, evaluation.latent_kl, whole["counts"])
+    return evaluation
+
+
+def joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """The arrays of several batches, one after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def summary(arrays: Mapping[str, Array], *, beta: float | None) -> Evaluation:
+    """What every model is measured by, of N observations with S samples each.
+
+    Args:
+        arrays: ``nll``, ``squares`` (mean squared error) and ``r2``, shape (N, S); ``kl``, shape (N, K); ``counts``,
+            shape (N, S, K); ``predictions``, of the first sample of some observations, shape (n, \\*shape).
+        beta: weight of the KL in ``paper_loss``; None where there is none, as the noise is not Gaussian.
+    """
+    latent_kl = arrays["kl"].mean(0, dtype=np.float64)
+    counts = arrays["counts"].swapaxes(0, 1)
+    kl, nll, mse = (
+        float(part) for part in (latent_kl.sum(), arrays["nll"].mean(dtype=np.float64), arrays["squares"].mean())
     )
-    latent_kl = kl.mean(0, dtype=np.float64)
-    figures = {
-        "nelbo": float(nll.mean(dtype=np.float64) + latent_kl.sum()),
-        "nll": float(nll.mean(dtype=np.float64)),
-        "paper_loss": float(squares.mean()) * math.prod(vae.shape) + beta * float(latent_kl.sum()),
-        "mse": float(squares.mean()),
-        "r2": float(np.nanmean(r2)) if np.isfinite(r2).any() else math.nan,
-        "kl": float(latent_kl.sum()),
+    figures: dict[str, float] = {"nelbo": nll + kl, "nll": nll}
+    if beta is not None:
+        figures["paper_loss"] = mse * math.prod(arrays["predictions"].shape[1:]) + beta * kl
+    figures |= {
+        "mse": mse,
+        "r2": finite_mean(arrays["r2"]),
+        "kl": kl,
         "mean_rate": mean_rate(counts),
         "zero_fraction": zero_fraction(counts),
-        "lifetime_sparsity": lifetime_sparsity(counts.swapaxes(0, 1)),
-        "active_latents": _active(vae, latent_kl, counts),
+        "lifetime_sparsity": lifetime_sparsity(counts),
+        "active_latents": active_latents(latent_kl),
     }
-    if not isinstance(vae.likelihood, GaussianLikelihood):
-        del figures["paper_loss"]
-    return Evaluation(figures, counts.swapaxes(0, 1), predictions[:KEPT], latent_kl)
+    return Evaluation(figures, counts, arrays["predictions"][:KEPT], latent_kl)
+
+
+def finite_mean(values: Array) -> float:
+    """The mean of what is not NaN, as the R^2 of constant observations is; NaN if all are."""
+    return float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
 
 
 def _evaluate_batch(vae: VAE, x: Tensor, exposure: Tensor | None, samples: int) -> dict[str, Array]:
-    """Returns nll, squares and r2 (N, S), kl (N, K), counts (N, S, K) and the first predictions (n, \\*shape)."""
+    """What ``summary`` takes, of a batch."""
     posterior = vae.posterior(x, exposure)
     z = posterior.sample((samples,))
     law = vae.likelihood(vae.decode(z), exposure)

@@ -10,10 +10,10 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from pyrocount.evaluate import KEPT, Evaluation
+from pyrocount.evaluate import Evaluation, finite_mean, joined, summary
 from pyrocount.inference.natural_gradient import Snapshot, State
 from pyrocount.iterative import Iterative, as_array
-from pyrocount.metrics import active_latents, lifetime_sparsity, mean_rate, r_squared_of_each, zero_fraction
+from pyrocount.metrics import r_squared_of_each
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -80,32 +80,18 @@ def evaluate_iterative(
         state, recorded = iterative.infer(*data, steps=steps, seed=seed + first, potentials=begin, record=_curve_points)
         parts.append({name: part[kept] for name, part in _final(iterative, state, *data).items()})
         curves.append([part[:, kept] for part in recorded])
-    nll, kl, squares, r2, counts, predictions = (np.concatenate([part[name] for part in parts]) for name in _FINAL)
+    whole = joined(parts)
     r2_curve, zeros, free_energy = (np.concatenate([curve[place] for curve in curves], 1) for place in range(3))
-    latent_kl = kl.mean(0, dtype=np.float64)
+    evaluation = summary(whole, beta=beta if iterative.model.likelihood == "gaussian" else None)
+    figures, r2, squares = evaluation.figures, whole["r2"], whole["squares"][:, 0]
     finite = r2[np.isfinite(r2)]
-    figures = {
-        "nelbo": float(nll.mean(dtype=np.float64) + latent_kl.sum()),
-        "nll": float(nll.mean(dtype=np.float64)),
-        "paper_loss": float(squares.mean()) * math.prod(iterative.model.shape) + beta * float(latent_kl.sum()),
-        "mse": float(squares.mean()),
-        "r2": _mean(r2),
-        "kl": float(latent_kl.sum()),
-        "mean_rate": mean_rate(counts),
-        "zero_fraction": zero_fraction(counts),
-        "lifetime_sparsity": lifetime_sparsity(counts[None]),
-        "active_latents": active_latents(latent_kl),
-        "r2_median": float(np.median(finite)) if len(finite) else math.nan,
-        "diverged": float(np.mean(~(squares <= DIVERGED * _variance(x)))),
-    }
+    figures["r2_median"] = float(np.median(finite)) if len(finite) else math.nan
+    figures["diverged"] = float(np.mean(~(squares <= DIVERGED * _variance(x))))
     with np.errstate(all="ignore"):
-        mean_curve = np.array([_mean(step) for step in r2_curve])
+        mean_curve = np.array([finite_mean(step) for step in r2_curve])
         median_curve = np.array([np.nanmedian(step) if np.isfinite(step).any() else math.nan for step in r2_curve])
     figures["convergence_step"] = convergence_step(mean_curve)
     figures["distance"] = math.hypot(1 - figures["r2"], 1 - figures["zero_fraction"])
-    if iterative.model.likelihood != "gaussian":
-        del figures["paper_loss"]
-    evaluation = Evaluation(figures, counts[None], predictions[:KEPT], latent_kl)
     return evaluation, Curves(mean_curve, median_curve, zeros.mean(1), free_energy.mean(1))
 
 
@@ -118,9 +104,6 @@ def convergence_step(r2: FloatArray) -> int:
     return int(np.argmax(r2 >= CONVERGED * r2[-1])) + 1 if np.isfinite(r2[-1]) else len(r2)
 
 
-_FINAL = ("nll", "kl", "squares", "r2", "counts", "predictions")
-
-
 def _curve_points(state: State, snapshot: Snapshot, x: Array, exposure: Array | None = None) -> tuple[Array, ...]:
     """R^2, fraction of zeros and free energy of each observation."""
     rows = x.reshape(len(x), -1)
@@ -131,24 +114,20 @@ def _curve_points(state: State, snapshot: Snapshot, x: Array, exposure: Array | 
 
 
 def _final(iterative: Iterative, state: State, x: Array, exposure: Array | None = None) -> dict[str, FloatArray]:
+    """What ``summary`` takes, of a batch, whose one sample is that of the last step."""
     problem = iterative.problem(x, exposure)
     terms = problem.objective(state.z, *((x,) if exposure is None else (x, exposure)))
     counts = jnp.asarray(state.z) if iterative.model.has_counts else iterative.model.active(state.z)
-    arrays = {
-        "nll": terms.nll,
-        "kl": problem.family.kl(state.potentials, problem.prior),
-        "counts": counts,
-        "predictions": terms.prediction,
+    data, predictions = np.asarray(x), np.asarray(terms.prediction)
+    squares = np.square(predictions - data, dtype=np.float64).mean(tuple(range(1, data.ndim)))
+    return {
+        "nll": np.asarray(terms.nll)[:, None],
+        "kl": np.asarray(problem.family.kl(state.potentials, problem.prior)),
+        "squares": squares[:, None],
+        "r2": r_squared_of_each(data, predictions)[:, None],
+        "counts": np.asarray(counts)[:, None],
+        "predictions": predictions,
     }
-    final: dict[str, FloatArray] = {name: np.asarray(value) for name, value in arrays.items()}
-    data = np.asarray(x)
-    final["squares"] = np.square(final["predictions"] - data, dtype=np.float64).mean(tuple(range(1, data.ndim)))
-    final["r2"] = r_squared_of_each(data, final["predictions"])
-    return final
-
-
-def _mean(r2: FloatArray) -> float:
-    return float(np.nanmean(r2)) if not np.isnan(r2).all() else math.nan
 
 
 def _variance(x: FloatArray) -> FloatArray:

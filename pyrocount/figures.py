@@ -171,18 +171,21 @@ def amortization(own: tuple[float, float], codes: Sequence[tuple[float, float]],
     return figure
 
 
-def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+def training_curves(
+    history: Sequence[Mapping[str, float]], objective_name: str = "training (annealed, relaxed)"
+) -> Figure:
     """Objective, KL divergence, firing rate and what was annealed, over the epochs.
 
     Args:
         history: rows with ``epoch``, ``elbo``, ``test_nelbo``, ``test_kl``, ``mean_rate``, ``kl_weight``,
             ``temperature`` and ``learning_rate``.
+        objective_name: what minus ``elbo`` is called.
     """
     column = {name: np.array([row[name] for row in history]) for name in history[0]}
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     objective, divergence, rate, schedule = figure.subplots(2, 2, sharex=True).flat
     epoch, marker = column["epoch"], _marker(column["epoch"])
-    objective.plot(epoch, -column["elbo"], marker, color=DATA, label="training (annealed, relaxed)")
+    objective.plot(epoch, -column["elbo"], marker, color=DATA, label=objective_name)
     objective.plot(epoch, column["test_nelbo"], marker, color=FIRST, label="held out (exact counts)")
     objective.set_ylabel("negative ELBO (nats)")
     # The first epochs would squeeze the rest of the curve.

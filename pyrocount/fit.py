@@ -18,7 +18,7 @@ from pyrocount.amortized import AmortizedFitting, build
 from pyrocount.command_line import option, parse, read_config, run_command
 from pyrocount.config import Config
 from pyrocount.data import Dataset, load_dataset
-from pyrocount.errors import InputError
+from pyrocount.errors import InputError, needing
 from pyrocount.fitting import Fitting
 from pyrocount.inference import NonFiniteLossError
 from pyrocount.metrics import mean_squared_error, r_squared
@@ -99,13 +99,8 @@ def _iterative_fitting() -> Any:
     Raises:
         InputError: naming ``model``, if JAX is not installed.
     """
-    try:
+    with needing("numpyro", "model", "an iterative one"):
         from pyrocount.fit_iterative import IterativeFitting
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "pyrocount":
-            raise
-        problem = f"an iterative one, which needs {error.name}"
-        raise InputError("model", problem, 'an installation with it: pip install "pyrocount[numpyro]"') from error
     return IterativeFitting
 
 

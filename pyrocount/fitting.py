@@ -79,7 +79,14 @@ class Fitting(ABC):
 
 
 def draw_model(
-    run: RunFolder, x: Array, samples: Array, atoms: Array, final: Evaluation, history: History, has_counts: bool
+    run: RunFolder,
+    x: Array,
+    samples: Array,
+    atoms: Array,
+    final: Evaluation,
+    history: History,
+    has_counts: bool,
+    objective: str = "training (annealed, relaxed)",
 ) -> None:
     """The pictures of every model: reconstructions, samples, dictionary, training curves, histograms of counts.
 
@@ -91,6 +98,7 @@ def draw_model(
         final: figures of the held-out data.
         history: of training.
         has_counts: whether the latents are counts.
+        objective: name of what training minimises.
     """
     by_information = np.argsort(-final.latent_kl)
     shown = x[: len(final.reconstructions)]
@@ -98,7 +106,7 @@ def draw_model(
     run.save_figure("reconstructions", figures.reconstructions(shown, final.reconstructions))
     run.save_figure("samples", figures.samples(samples, limits=limits))
     run.save_figure("dictionary", figures.dictionary(atoms[by_information]))
-    run.save_figure("training", figures.training_curves(history))
+    run.save_figure("training", figures.training_curves(history, objective))
     if has_counts:
         run.save_figure("counts", figures.count_histograms(final.counts, by_information[:8].tolist()))
 

@@ -181,6 +181,9 @@ def make_iterative(
     Raises:
         InputError: naming the argument that is out of range.
     """
+    for name, value in (("latent_dim", latent_dim), ("step_size", step_size), ("initial_rate", initial_rate)):
+        if not 0 < value < math.inf:
+            raise InputError(name, value, "a positive number")
     module = make_decoder(decoder, latent_dim, shape, style or Style(), output)
     function, weights = jax_decoder(module)
     model = IterativeModel(kind, latent_dim, tuple(shape), function, likelihood, activation)

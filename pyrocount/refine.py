@@ -7,19 +7,21 @@ inference), and so are those that start from the prior, so that the two can be c
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from pyrocount import figures
 from pyrocount.command_line import Parser, read_config, run_command
-from pyrocount.errors import InputError
+from pyrocount.errors import InputError, needing
 from pyrocount.evaluate import evaluate
-from pyrocount.evaluate_iterative import Curves, evaluate_iterative
 from pyrocount.fit import load_data, load_vae
-from pyrocount.iterative import encoded_potentials, from_pyro
 from pyrocount.models import VAE
 from pyrocount.run import RunFolder
+
+if TYPE_CHECKING:
+    from pyrocount.evaluate_iterative import Curves
 
 # Held-out observations that are inferred.
 OBSERVATIONS = 1000
@@ -36,7 +38,7 @@ class Refinement:
     """
 
     figures: dict[str, dict[str, float]]
-    curves: dict[str, Curves]
+    curves: "dict[str, Curves]"
 
 
 def refine(
@@ -62,10 +64,13 @@ def refine(
         seed: of the samples.
 
     Raises:
-        InputError: naming the argument that is out of range.
+        InputError: naming the argument that is out of range, or ``refine``, if JAX is not installed.
     """
     if not 0 < step_size < np.inf:
         raise InputError("step_size", step_size, "a positive number")
+    with needing("numpyro", "refine", "iterative inference"):
+        from pyrocount.evaluate_iterative import evaluate_iterative
+        from pyrocount.iterative import encoded_potentials, from_pyro
     iterative = from_pyro(vae, step_size=step_size, leak=leak)
     data = [part.numpy() for part in (x, exposure) if part is not None]
     found = {"encoder": evaluate(vae, x, exposure, seed=seed).figures}

@@ -37,6 +37,26 @@ def test_splits_are_disjoint_seeded_and_complete(save):
     assert (first.offset, first.scale) == (0, 1)
 
 
+def test_labels_stay_with_their_observations(save):
+    values = np.arange(50)
+    data = load_dataset(str(save({"x": values[:, None], "labels": values}, "named.npz")), scaling="none")
+    np.testing.assert_array_equal(data.train_labels, data.train[:, 0])
+    np.testing.assert_array_equal(data.test_labels, data.test[:, 0])
+    assert load_dataset(str(save(values[:, None])), scaling="none").train_labels is None
+    digits = load_dataset()
+    assert (len(digits.train_labels), len(digits.test_labels)) == (1438, 359)
+    # Zeros are those with an empty middle.
+    middle = digits.test[:, 0, 3:5, 3:5].mean((1, 2))
+    assert middle[digits.test_labels == 0].mean() < middle[digits.test_labels == 1].mean() - 1
+
+
+@pytest.mark.parametrize("labels", [np.zeros(4), np.zeros(3, int), np.zeros((4, 1), int)])
+def test_bad_labels(save, labels):
+    path = save({"x": np.eye(4), "labels": labels}, "named.npz")
+    with pytest.raises(InputError, match=f"labels of dtype {labels.dtype} and shape .*, expected 4 whole numbers"):
+        load_dataset(str(path))
+
+
 def test_a_split_leaves_something_on_both_sides(save):
     path = str(save(np.eye(2)))
     for fraction in (0.01, 0.99):

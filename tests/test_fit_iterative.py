@@ -188,10 +188,14 @@ def test_what_does_not_go_together(line, words, command, array):
     assert words in err[-1]
 
 
-def test_without_jax(command, monkeypatch):
+@pytest.fixture
+def without_jax(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("pyrocount.") and "iterative" in name]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "jax", None)
+
+
+def test_without_jax(command, without_jax):
     code, _, err = command("--model iterative-poisson --epochs 1")
     assert code == 2
     assert "--model: got an iterative one, which needs jax" in err[-1]
@@ -245,6 +249,11 @@ def test_hybrid_inference_improves_on_the_encoder(runs, capsys):
     assert found["from the encoder"]["r2"] > found["encoder"]["r2"]
     assert (runs / "poisson" / "figures" / "refinement.png").is_file()
     assert "from the prior" in capsys.readouterr().out
+
+
+def test_refinement_without_jax(runs, without_jax, capsys):
+    assert refine.main([str(runs / "poisson")]) == 2
+    assert "refine: got iterative inference, which needs jax" in capsys.readouterr().err
 
 
 def test_refinement_of_what_cannot_be_refined(runs, capsys):

@@ -35,6 +35,12 @@ def small(kind="iterative-poisson", **options):
     return with_parameters(model, {"decoder.0.weight": weight})
 
 
+@pytest.mark.parametrize("argument", ["latent_dim", "step_size", "initial_rate"])
+def test_numbers_that_must_be_positive(argument):
+    with pytest.raises(InputError, match=f"{argument}: got 0, expected a positive number"):
+        make_iterative("iterative-poisson", (6,), **({"latent_dim": 4} | {argument: 0}))
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "style", "output"),
     [

@@ -48,6 +48,7 @@ def test_grey_images_in_the_unit_range(tmp_path, name, folder):
     np.testing.assert_allclose(data.original(units.numpy())[:, 0], train, atol=1e-4)
     symmetric = load_dataset(name, data_dir=str(tmp_path), scaling="symmetric").test_units()
     np.testing.assert_allclose(symmetric[:, 0], test / 127.5 - 1, atol=1e-6)
+    assert (data.train_labels.tolist(), data.test_labels.tolist()) == ([*range(7)], [*range(3)])
 
 
 def test_emnist_stands_upright(tmp_path):
@@ -63,7 +64,7 @@ def test_colour_images_are_halved(tmp_path, monkeypatch):
     images = RNG.integers(0, 256, (4, 3, 32, 32), np.uint8)
     sums = {}
     for name in [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta"]:
-        content = {"data": images.reshape(4, -1), "labels": [0] * 4, "label_names": ["cat"]}
+        content = {"data": images.reshape(4, -1), "labels": [len(sums)] * 4, "label_names": ["cat"]}
         (folder / name).write_bytes(pickle.dumps(content))
         sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
     monkeypatch.setattr(datasets.CIFAR10, "train_list", [[n, sums[n]] for n in sums if n.startswith("data")])
@@ -76,6 +77,8 @@ def test_colour_images_are_halved(tmp_path, monkeypatch):
     expected = images.reshape(4, 3, 16, 2, 16, 2).mean((3, 5)).round()
     np.testing.assert_array_equal(data.test, expected)
     assert data.test_units().min() >= -1
+    assert data.train_labels.tolist() == np.repeat(range(5), 4).tolist()
+    assert data.test_labels.tolist() == [5] * 4
     (folder / "data_batch_3").write_bytes(b"nonsense")
     with pytest.raises(
         InputError, match=r"data: got cifar10-16, of which .*data_batch_3 is corrupt, expected an intact"
@@ -101,7 +104,10 @@ def test_drawings_and_faces_are_resized(tmp_path, monkeypatch):
     assert (drawings.train.shape, drawings.test.shape) == ((2, 1, 28, 28), (3, 1, 28, 28))
     assert (drawings.train == 0).all()
     assert (drawings.test == 255).all()
-    assert load_dataset("celeba-64", scaling="none").train.shape == (2, 3, 64, 64)
+    assert (drawings.train_labels.tolist(), drawings.test_labels.tolist()) == ([0, 0], [1, 1, 1])
+    faces = load_dataset("celeba-64", scaling="none")
+    assert faces.train.shape == (2, 3, 64, 64)
+    assert faces.train_labels is None
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "emnist", "omniglot", "cifar10-16"])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrocount.errors import InputError
 
-from .files import read_array, read_exposure, user_path
+from .files import read_array, read_exposure, read_labels, user_path
 from .patches import load_patches
 from .vision import SETS, load_vision
 
@@ -34,6 +34,8 @@ class Dataset:
         scale: what they are then divided by.
         train_exposure: length of each window of training observations, shape (N,), where it is known.
         test_exposure: of held-out observations, shape (M,).
+        train_labels: class of each training observation, shape (N,), where it is known.
+        test_labels: of held-out observations, shape (M,).
     """
 
     name: str
@@ -43,6 +45,8 @@ class Dataset:
     scale: float = 1.0
     train_exposure: NDArray[np.float32] | None = None
     test_exposure: NDArray[np.float32] | None = None
+    train_labels: NDArray[np.int64] | None = None
+    test_labels: NDArray[np.int64] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,10 +75,14 @@ class Dataset:
 
 @dataclass(frozen=True)
 class _Raw:
-    """Original values, and the range in which they can lie where that is known."""
+    """Original values, and the range in which they can lie where that is known.
+
+    Exposure and labels are of all observations, those for training first.
+    """
 
     train: Array
     test: Array | None = None
+    labels: Array | None = None
     exposure: Array | None = None
     limits: tuple[float, float] | None = None
 
@@ -126,27 +134,31 @@ def load_dataset(
     raw = _load(data, seed, data_dir, download, whiten)
     name = data if data in NAMED else Path(data).stem
     train, test, exposures = raw.train, raw.test, raw.exposure
-    windows: tuple[Array | None, Array | None] = (None, None)
     if exposure is not None:
         exposures = np.full(len(train) + (0 if test is None else len(test)), exposure)
     if test is None:
         order = np.random.default_rng(seed).permutation(len(train))
         held_out = min(max(1, round(test_fraction * len(train))), len(train) - 1)
-        train, test = train[order[held_out:]], train[order[:held_out]]
-        if exposures is not None:
-            windows = (exposures[order[held_out:]], exposures[order[:held_out]])
-    elif exposures is not None:
-        windows = (exposures[: len(train)], exposures[len(train) :])
+        rows = order[held_out:], order[:held_out]
+        train, test = (train[part] for part in rows)
+    else:
+        rows = np.arange(len(train)), np.arange(len(train), len(train) + len(test))
+    beside: list[Any] = [
+        None if values is None else values[part].astype(dtype)
+        for values, dtype in ((exposures, np.float32), (raw.labels, np.int64))
+        for part in rows
+    ]
     offset, scale = _scaling(scaling, train, test, raw.limits, data)
     train, test = (_in_units(part, offset, scale, data) for part in (train, test))
-    return Dataset(name, train, test, offset, scale, *(w if w is None else w.astype(np.float32) for w in windows))
+    return Dataset(name, train, test, offset, scale, *beside)
 
 
 def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bool) -> _Raw:
     if data == "digits":
         from sklearn.datasets import load_digits
 
-        return _Raw(load_digits().images.astype(np.float32)[:, None], limits=(0.0, 16.0))
+        digits = load_digits()
+        return _Raw(digits.images.astype(np.float32)[:, None], labels=digits.target, limits=(0.0, 16.0))
     if data == "patches":
         return _Raw(*load_patches(data_dir, seed=seed, whiten_images=whiten))
     if data in SETS:
@@ -155,7 +167,8 @@ def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bo
         raise InputError("data", repr(data), f"one of {', '.join(NAMED)}, or a .npy or .npz file")
     path = user_path(data)
     values = read_array(path)
-    return _Raw(values, exposure=read_exposure(path, len(values)))
+    number = len(values)
+    return _Raw(values, labels=read_labels(path, number), exposure=read_exposure(path, number))
 
 
 def _scaling(

@@ -9,6 +9,9 @@ from pyrocount.errors import InputError
 
 Floats = NDArray[np.float32 | np.float64]
 
+# Arrays of an .npz file that say something about each observation.
+BESIDE = ("exposure", "labels")
+
 
 def user_path(path: str | Path, argument: str = "data") -> Path:
     """The path with the user's home folder in place of ~.
@@ -26,7 +29,7 @@ def read_array(path: str | Path, argument: str = "data") -> Floats:
     """Reads the observations in a ``.npy`` or ``.npz`` file.
 
     Args:
-        path: the file. An ``.npz`` holds one array (beside ``exposure``), or one named ``x``.
+        path: the file. An ``.npz`` holds one array (beside ``exposure`` and ``labels``), or one named ``x``.
         argument: what to call the path in errors.
 
     Returns:
@@ -68,6 +71,30 @@ def read_exposure(path: str | Path, number: int, argument: str = "data") -> Floa
     return exposure
 
 
+def read_labels(path: str | Path, number: int, argument: str = "data") -> NDArray[np.int64] | None:
+    """Reads the classes of the observations: the array ``labels`` of an ``.npz`` file, where it has one.
+
+    Args:
+        path: the file.
+        number: of observations.
+        argument: what to call the path in errors.
+
+    Returns:
+        Whole numbers, shape (number,), or None.
+
+    Raises:
+        InputError: if they are not that.
+    """
+    arrays = _read(Path(path), argument)
+    if "labels" not in arrays:
+        return None
+    labels = arrays["labels"]
+    if labels.dtype.kind not in "bui" or labels.shape != (number,):
+        problem = f"{path} with labels of dtype {labels.dtype} and shape {labels.shape}"
+        raise InputError(argument, problem, f"{number} whole numbers")
+    return labels.astype(np.int64)
+
+
 def read_images(path: str | Path, argument: str = "data") -> Floats:
     """Reads grey images of shape (number, height, width), with the errors of ``read_array``."""
     values = _numbers(_observations(_read(Path(path), argument), path, argument), path, argument)
@@ -88,7 +115,7 @@ def _numbers(values: NDArray[np.generic], path: str | Path, argument: str) -> Fl
 
 
 def _observations(arrays: dict[str, NDArray[np.generic]], path: str | Path, argument: str) -> NDArray[np.generic]:
-    names = [name for name in arrays if name != "exposure"]
+    names = [name for name in arrays if name not in BESIDE]
     if len(names) != 1 and "x" not in names:
         raise InputError(argument, f"{path} with arrays {', '.join(names) or 'none'}", "one array, or one named x")
     return arrays["x" if "x" in names else names[0]]
@@ -107,7 +134,7 @@ def _read(path: Path, argument: str) -> dict[str, NDArray[np.generic]]:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"x": loaded}
-            wanted = [name for name in loaded.files if name in ("x", "exposure")]
+            wanted = [name for name in loaded.files if name in ("x", *BESIDE)]
             if "x" not in wanted and len(loaded.files) - len(wanted) > 1:
                 return {name: np.empty(0) for name in loaded.files}
             return {name: np.asarray(loaded[name]) for name in (wanted if "x" in wanted else loaded.files)}

@@ -16,10 +16,14 @@ from pyrocount.errors import InputError
 from .files import user_path
 
 Bytes = NDArray[np.uint8]
+# Training and test images, and the classes of all, those for training first, where there are any.
+Images = tuple[Bytes, Bytes, NDArray[np.integer[Any]] | None]
 
 
-def load_vision(name: str, data_dir: str | None, download: bool) -> tuple[Bytes, Bytes]:
+def load_vision(name: str, data_dir: str | None, download: bool) -> Images:
     """Training and test images of a set, of its official split: bytes of shape (N, channels, height, width).
+
+    With them come the classes of all images, those for training first; none for faces, which have many attributes.
 
     Args:
         name: a key of ``SETS``.
@@ -81,17 +85,20 @@ def _check_idx(content: bytes) -> None:
 def _idx(make: Callable[[Any, str, bool, bool], Any], transpose: bool = False) -> Any:
     """Grey images that torchvision holds in one tensor; EMNIST's lie on their sides."""
 
-    def load(datasets: Any, root: str, download: bool) -> tuple[Bytes, Bytes]:
-        train, test = (make(datasets, root, part, download).data.numpy()[:, None] for part in (True, False))
-        return (train.swapaxes(2, 3), test.swapaxes(2, 3)) if transpose else (train, test)
+    def load(datasets: Any, root: str, download: bool) -> Images:
+        parts = [make(datasets, root, part, download) for part in (True, False)]
+        train, test = (part.data.numpy()[:, None] for part in parts)
+        labels = np.concatenate([part.targets.numpy() for part in parts])
+        return (*((train.swapaxes(2, 3), test.swapaxes(2, 3)) if transpose else (train, test)), labels)
 
     return load
 
 
-def _cifar(datasets: Any, root: str, download: bool) -> tuple[Bytes, Bytes]:
+def _cifar(datasets: Any, root: str, download: bool) -> Images:
     """Colour images, each 2 x 2 pixels averaged to one: 16 x 16."""
-    train, test = (_halved(datasets.CIFAR10(root, train=part, download=download).data) for part in (True, False))
-    return train, test
+    parts = [datasets.CIFAR10(root, train=part, download=download) for part in (True, False)]
+    train, test = (_halved(part.data) for part in parts)
+    return train, test, np.concatenate([part.targets for part in parts])
 
 
 def _halved(images: Bytes) -> Bytes:
@@ -100,21 +107,25 @@ def _halved(images: Bytes) -> Bytes:
     return np.ascontiguousarray(blocks.mean((2, 4)).round().astype(np.uint8).transpose(0, 3, 1, 2))
 
 
-def _omniglot(datasets: Any, root: str, download: bool) -> tuple[Bytes, Bytes]:
-    """White drawings on black, 28 x 28: the background alphabets for training, the evaluation ones for testing."""
-    parts = (datasets.Omniglot(root, background=part, download=download) for part in (True, False))
+def _omniglot(datasets: Any, root: str, download: bool) -> Images:
+    """White drawings on black, 28 x 28: the background alphabets for training, the evaluation ones for testing.
+
+    The characters are the classes, those for testing after those for training.
+    """
+    parts = [list(datasets.Omniglot(root, background=part, download=download)) for part in (True, False)]
     train, test = (np.stack([_resized(255 - np.asarray(image), 28) for image, _ in part])[:, None] for part in parts)
-    return train, test
+    known, new = (np.array([label for _, label in part]) for part in parts)
+    return train, test, np.concatenate([known, new + known.max() + 1])
 
 
-def _celeba(datasets: Any, root: str, download: bool) -> tuple[Bytes, Bytes]:
+def _celeba(datasets: Any, root: str, download: bool) -> Images:
     """Faces, the central 148 x 148 pixels resized to 64 x 64."""
     parts = (datasets.CelebA(root, split=part, download=download) for part in ("train", "test"))
     train, test = (
         np.stack([_resized(np.asarray(face)[35:183, 15:163], 64) for face, _ in part]).transpose(0, 3, 1, 2)
         for part in parts
     )
-    return train, test
+    return train, test, None
 
 
 def _resized(image: Bytes, size: int) -> Bytes:

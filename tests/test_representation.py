@@ -1,0 +1,101 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from pyrocount.errors import InputError
+from pyrocount.metrics import representation
+from pyrocount.metrics.representation import estimate, few_shot_accuracy, halves, probe_accuracy, shattering_dimension
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.permutation(np.repeat(np.arange(4), 100))
+# One latent tells the first two classes from the others, another nothing.
+CODES = np.stack([(LABELS < 2) + 0.01 * RNG.normal(size=400), RNG.normal(size=400)], 1)
+# As far as a classifier that guesses may be from chance, 5 standard errors of one run on a half.
+CHANCE = 5 * np.sqrt(0.25 * 0.75 / 200)
+
+
+def test_the_interval_of_an_estimate_is_student_s():
+    runs = [0.2, 0.5, 0.4, 0.9]
+    found, wanted = estimate(runs), stats.ttest_1samp(runs, 0).confidence_interval(0.95)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.5, wanted.low, wanted.high))
+    assert np.isnan(estimate([0.3]).low)
+
+
+@pytest.mark.parametrize("classifier", ["knn", "logistic"])
+@pytest.mark.parametrize("of", [probe_accuracy, few_shot_accuracy])
+def test_classifiers_read_what_is_there_and_no_more(of, classifier):
+    one_hot = 5 * np.eye(4)[LABELS]
+    assert of(one_hot, LABELS, 60, classifier=classifier).mean == 1
+    assert 0.5 - CHANCE < of(CODES, LABELS, 60, classifier=classifier).mean < 0.5 + CHANCE
+    assert abs(of(CODES[:, 1:], LABELS, 60, classifier=classifier).mean - 0.25) < CHANCE
+
+
+@pytest.mark.parametrize("of", [probe_accuracy, few_shot_accuracy])
+def test_tested_observations_are_not_those_whose_labels_are_given(of, monkeypatch):
+    places = np.arange(400)[:, None]
+    seen = []
+
+    def record(make, codes, labels, test_codes, test_labels):
+        assert (labels == LABELS[codes[:, 0]]).all()
+        assert (test_labels == LABELS[test_codes[:, 0]]).all()
+        seen.append((codes[:, 0], test_codes[:, 0]))
+        return 1.0
+
+    monkeypatch.setattr(representation, "_accuracy", record)
+    of(places, LABELS, 30, repeats=3)
+    for given, tested in seen:
+        assert not set(given) & set(tested)
+    if of is probe_accuracy:
+        assert all((len(given), len(tested)) == (30, 200) for given, tested in seen)
+    else:
+        assert all((np.bincount(LABELS[given]) == 30).all() and len(tested) == 280 for given, tested in seen)
+    assert not np.array_equal(seen[0][0], seen[1][0])
+
+
+def test_the_shattering_dimension_is_the_mean_over_all_splits_listed_twice():
+    labels, test_labels = RNG.integers(0, 6, 300), RNG.integers(0, 6, 200)
+    codes, test_codes = (part[:, None] + RNG.normal(size=(len(part), 2)) for part in (labels, test_labels))
+    scaler = StandardScaler().fit(codes)
+    accuracies = [
+        LogisticRegression(max_iter=2000)
+        .fit(scaler.transform(codes), np.isin(labels, part))
+        .score(scaler.transform(test_codes), np.isin(test_labels, part))
+        for part in combinations(range(6), 3)
+    ]
+    found = shattering_dimension(codes, labels, test_codes, test_labels)
+    assert len(accuracies) == 2 * len(found.runs) == 20
+    assert found.mean == pytest.approx(np.mean(accuracies))
+    assert shattering_dimension(codes, labels, test_codes, test_labels, jobs=2) == found
+
+
+@pytest.mark.parametrize("classes", range(2, 8))
+def test_halves_are_the_distinct_splits(classes):
+    def split(part):
+        return frozenset([frozenset(part), frozenset(range(classes)) - frozenset(part)])
+
+    splits = {split(part) for part in halves(range(classes))}
+    both = {split(part) for part in combinations(range(classes), classes // 2)}
+    assert splits == both
+    assert len(splits) == len(halves(range(classes)))
+
+
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [
+        (lambda: probe_accuracy(CODES, LABELS, 201), "number: got 201 labels, expected from 1 to 200"),
+        (lambda: few_shot_accuracy(CODES, LABELS, 100), "shots: got 100 a class, where class 0 has 100 observations"),
+        (lambda: few_shot_accuracy(CODES, LABELS, 0), "shots: got 0"),
+        (lambda: probe_accuracy(CODES, LABELS, 20, classifier="tree"), "classifier: got 'tree', expected one of knn"),
+        (
+            lambda: shattering_dimension(CODES, 0 * LABELS, CODES, LABELS),
+            "labels: got 1 classes, expected at least two",
+        ),
+    ],
+)
+def test_what_cannot_be_measured(work, words):
+    with pytest.raises(InputError, match=words):
+        work()
