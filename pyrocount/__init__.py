@@ -1,4 +1,7 @@
-"""Count-valued (spike-count) latent variables for Pyro: relaxed Poisson and negative-binomial distributions."""
+"""Count-valued (spike-count) latent variables for Pyro: relaxed Poisson and negative-binomial distributions.
+
+``load`` gives back what ``python -m pyrocount.fit`` has fitted.
+"""
 
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
         SteinChen,
         StraightThrough,
     )
+    from pyrocount.fitted import load as load
 
 __version__ = "0.1.0"
 
@@ -31,14 +35,16 @@ __all__ = [
     "SteinChen",
     "StraightThrough",
 ]
+# What a star import leaves out, as it brings all of the commands with it.
+_COMMANDS = {"load": "pyrocount.fitted"}
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: pyrocount.numpyro runs without torch.
-    if name not in __all__:
+    if name not in (*__all__, *_COMMANDS):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("pyrocount.distributions"), name)
+    return getattr(import_module(_COMMANDS.get(name, "pyrocount.distributions")), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, *_COMMANDS]

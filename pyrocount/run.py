@@ -129,6 +129,19 @@ class RunFolder:
 
         self._replace("metrics.csv", write)
 
+    def read_metrics(self) -> list[dict[str, float]]:
+        """Reads ``metrics.csv``.
+
+        Raises:
+            InputError: if it is missing or corrupt.
+        """
+        try:
+            with (self.path / "metrics.csv").open(newline="") as file:
+                return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        except (OSError, ValueError, TypeError) as error:
+            problem = f"{self.path.name}, whose metrics.csv cannot be read"
+            raise InputError("name", problem, "an intact run") from error
+
     def append_metrics(self, row: Mapping[str, float]) -> None:
         """Adds a row to ``metrics.csv``."""
         with self._writing(), (self.path / "metrics.csv").open("a", newline="") as file:

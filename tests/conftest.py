@@ -1,3 +1,4 @@
+import os
 import shlex
 
 import jax
@@ -19,8 +20,16 @@ DEVICES = [
 
 @pytest.fixture(autouse=True, scope="session")
 def _compiled_once(tmp_path_factory):
-    """What JAX compiles is kept for the session: most tests of a model compile what another has."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    """What JAX compiles is kept for the session: most tests of a model compile what another has.
+
+    Processes that test together share it, and the cores.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+        base = base.parent
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(workers)))
+    (base / "compiled").mkdir(exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(base / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from pyrocount.metrics import active_latents, lifetime_sparsity, mean_rate, mean_squared_error, r_squared, zero_fraction
+from pyrocount.metrics import (
+    active_latents,
+    lifetime_sparsity,
+    mean_rate,
+    mean_squared_error,
+    population_sparsity,
+    r_squared,
+    zero_fraction,
+)
 
 
 def test_r_squared_is_one_zero_or_below():
@@ -67,3 +75,11 @@ def test_lifetime_sparsity():
     together = lifetime_sparsity(np.stack([one, other]))
     assert together == pytest.approx((lifetime_sparsity(one) + lifetime_sparsity(other)) / 2)
     assert np.isnan(lifetime_sparsity(np.zeros((5, 3))))
+
+
+def test_population_sparsity():
+    assert population_sparsity(np.eye(5)) == pytest.approx(1)
+    assert population_sparsity(np.arange(1.0, 6)[:, None] * np.ones(3)) == pytest.approx(0)
+    # A third of the latents answers alike: 1 - 1/3, over 1 - 1/6.
+    assert population_sparsity(np.tile([1.0, 1, 0, 0, 0, 0], (7, 1))) == pytest.approx((2 / 3) / (5 / 6))
+    assert np.isnan(population_sparsity(np.zeros((5, 3))))

@@ -1,6 +1,6 @@
 """Figures of merit: functions of arrays."""
 
-from .counts import active_latents, lifetime_sparsity, mean_rate, zero_fraction
+from .counts import active_latents, lifetime_sparsity, mean_rate, population_sparsity, zero_fraction
 from .reconstruction import mean_squared_error, r_squared, r_squared_of_each
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "lifetime_sparsity",
     "mean_rate",
     "mean_squared_error",
+    "population_sparsity",
     "r_squared",
     "r_squared_of_each",
     "zero_fraction",

@@ -55,6 +55,27 @@ def lifetime_sparsity(counts: Array) -> float:
     return float(np.mean((1 - sums[active] ** 2 / (number * squares[active])) / (1 - 1 / number)))
 
 
+def population_sparsity(counts: Array) -> float:
+    """How few latents respond to an observation, averaged over those to which any does.
+
+    The lifetime sparsity with observations and latents in each other's place.
+
+    Args:
+        counts: shape (..., N, K); averaged over leading dimensions too.
+
+    Returns:
+        A number from 0 to 1; NaN if there is no activity.
+
+    Reference:
+        Treves and Rolls, What Determines the Capacity of Autoassociative Memories in the Brain?, Network 1991; Willmore
+        and Tolhurst, Characterizing the Sparseness of Neural Codes, Network 2001.
+
+    >>> population_sparsity(np.array([[1.0, 0.0, 0.0], [2.0, 2.0, 2.0]]))
+    0.5
+    """
+    return lifetime_sparsity(counts.swapaxes(-1, -2))
+
+
 def active_latents(kl: Array, *, noise: float = 1e-3, information: float = 0.1) -> int:
     """Number of latents that carry information about the data.
 

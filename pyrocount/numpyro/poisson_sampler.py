@@ -6,7 +6,6 @@ rest, below 1, which inverts the survival function. Larger ones are drawn by W. 
 Method for Generating Poisson Random Variables, 1993 (PTRS), those that are still wanted being gathered in every round.
 """
 
-import math
 from functools import cache
 from typing import Any
 
@@ -14,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax, random
-from jax.extend.random import threefry2x32_p
 from numpy.typing import NDArray
 from scipy.stats import poisson as poisson_law
 
 from pyrocount.errors import InputError
 
 from .deviance import log_ratio, poisson_deviance
+from .random_words import redrawn, two_words, uniform
 from .special import HALF_LOG_TWO_PI, STIRLING_FROM, stirling_series
 
 # Of a random word, 8 bits choose a cell of the table, and 24 between the two counts that share the cell.
@@ -53,29 +52,19 @@ def poisson(key: Array, rate: Array) -> Array:
     rate = lax.stop_gradient(jnp.asarray(rate, jnp.promote_types(dtype, jnp.float32)))
     valid = (rate >= 0) & (rate < jnp.inf)
     large = valid & (rate >= TABULATED)
-    words = random.bits(key, (2,), "uint32")
-    count = _small(words, jnp.where(valid & ~large, rate, 0.0))
-    return jnp.where(valid, _reject(words, rate, large, count), jnp.nan).astype(dtype)
+    seed = random.bits(key, (2,), "uint32")
+    count = _small(seed, jnp.where(valid & ~large, rate, 0.0))
+    count = redrawn(seed, 1, _propose, large, count, jnp.where(large, rate, TABULATED))
+    return jnp.where(valid, count, jnp.nan).astype(dtype)
 
 
-def _small(words: Array, rate: Array) -> Array:
-    first, second = _two_words(words, 0, rate.shape)
+def _small(seed: Array, rate: Array) -> Array:
+    first, second = two_words(seed, 0, rate.shape)
     whole = jnp.floor(rate)
     cell = first >> 24
     entry = jnp.take(jnp.asarray(_alias_tables()), whole.astype(jnp.uint32) * CELLS + cell, mode="clip")
     tabulated = jnp.where((first & (CAPACITY - 1)) < (entry >> 8), cell, entry & (CELLS - 1))
-    return tabulated.astype(rate.dtype) + _invert(_uniform(second, rate.dtype), rate - whole)
-
-
-def _two_words(words: Array, turn: Array | int, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Two arrays of random words at the price of one: ``random.bits`` folds the two that a hash gives."""
-    place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
-    pair: tuple[Array, Array] = threefry2x32_p.bind(*words, jnp.full_like(place, turn), place)
-    return pair
-
-
-def _uniform(word: Array, dtype: Any) -> Array:
-    return (word.astype(dtype) + 0.5) * 2.0**-32
+    return tabulated.astype(rate.dtype) + _invert(uniform(second, rate.dtype), rate - whole)
 
 
 def _invert(u: Array, rate: Array) -> Array:
@@ -115,27 +104,8 @@ def _alias_table(rate: int) -> NDArray[np.uint32]:
     return table.astype(np.uint32)
 
 
-def _reject(words: Array, rate: Array, wanted: Array, count: Array) -> Array:
-    """Replaces the counts that are wanted, of rates of ``TABULATED`` and more."""
-    shape, size = rate.shape, rate.size
-    rate = rate.ravel()
-    slots = min(size, max(256, size // 4))
-
-    def some(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        turn, wanted, count = state
-        index = jnp.nonzero(wanted, size=slots, fill_value=size)[0]
-        mine = rate.at[index].get(mode="fill", fill_value=TABULATED)
-        u, v = (_uniform(word, rate.dtype) for word in _two_words(words, turn, (slots,)))
-        proposal, accepted = _propose(mine, u - 0.5, v)
-        count = count.at[jnp.where(accepted, index, size)].set(proposal, mode="drop")
-        return turn + 1, wanted.at[index].set(~accepted, mode="drop"), count
-
-    state = (jnp.uint32(1), wanted.ravel(), count.ravel())
-    return lax.while_loop(lambda state: state[1].any(), some, state)[2].reshape(shape)
-
-
-def _propose(rate: Array, u: Array, v: Array) -> tuple[Array, Array]:
-    """A count for each pair of uniform numbers in (-1/2, 1/2] and (0, 1], and whether it is accepted."""
+def _propose(first: Array, second: Array, rate: Array) -> tuple[Array, Array]:
+    u, v = uniform(first, rate.dtype) - 0.5, uniform(second, rate.dtype)
     b = 0.931 + 2.53 * jnp.sqrt(rate)
     a = -0.059 + 0.02483 * b
     us = 0.5 - jnp.abs(u)

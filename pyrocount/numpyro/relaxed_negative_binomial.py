@@ -11,6 +11,7 @@ from numpyro.distributions.util import validate_sample
 from pyrocount.arguments import exactly_one
 
 from .count_distribution import CountDistribution, axes
+from .gamma_sampler import gamma
 from .log_pmf import negative_binomial_log_pmf
 from .relaxations import ArrivalTimes, Relaxation
 
@@ -130,7 +131,7 @@ class RelaxedNegativeBinomial(CountDistribution):
 
     def _draw_rate(self, key: Array, shape: tuple[int, ...]) -> Array:
         total_count = jnp.broadcast_to(self.total_count, shape)
-        return jax.random.gamma(key, total_count, dtype=total_count.dtype) * self._odds
+        return gamma(key, total_count) * self._odds
 
     @validate_sample
     def log_prob(self, value: ArrayLike, intermediates: object = None) -> Array:

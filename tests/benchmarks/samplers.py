@@ -1,6 +1,6 @@
-"""Speed of the Poisson sampler in JAX as ratios to ``jax.random.poisson``.
+"""Speed of the Poisson and the Gamma sampler in JAX as ratios to those of ``jax.random``.
 
-    python tests/benchmarks/poisson_sampler.py
+    python tests/benchmarks/samplers.py
 
 Each row is the median time of 200 x 512 compiled draws, the two taking turns.
 """
@@ -16,20 +16,32 @@ import jax.numpy as jnp
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pyrocount.numpyro import poisson
+from pyrocount.numpyro.gamma_sampler import gamma
 
 SHAPE = (200, 512)
 
 
-def median_times(samplers, rate, repeats=15):
+def median_times(samplers, parameter, repeats=15):
     """Milliseconds of each sampler."""
     taken = [[] for _ in samplers]
     for repeat, key in enumerate(jax.random.split(jax.random.key(0), repeats + 1)):
         for sampler, times in zip(samplers, taken, strict=True):
             started = time.perf_counter()
-            sampler(key, rate).block_until_ready()
+            sampler(key, parameter).block_until_ready()
             if repeat:
                 times.append(1000 * (time.perf_counter() - started))
     return [statistics.median(times) for times in taken]
+
+
+def print_row(name, samplers, parameter, aim=""):
+    """One line of the table."""
+    ours, reference = median_times([jax.jit(sampler) for sampler in samplers], parameter)
+    print(f"{name:<44}{ours:>7.2f} ms{reference:>8.2f} ms{reference / ours:>7.1f}x  {aim}")
+
+
+def gradient(sampler):
+    """Of the sum of the samples, in the parameter."""
+    return jax.grad(lambda key, parameter: sampler(key, parameter).sum(), 1)
 
 
 if __name__ == "__main__":
@@ -44,7 +56,10 @@ if __name__ == "__main__":
         "all 1000": (jnp.full(SHAPE, 1000.0), ""),
     }
     print(f"jax {jax.__version__}, {jax.devices()[0].platform}")
-    print(f"{'rates':<36}{'ours':>10}{'jax':>10}{'speed':>8}  aim")
+    print(f"{'':<44}{'ours':>10}{'jax':>11}{'speed':>8}  aim")
     for name, (rate, aim) in rates.items():
-        ours, reference = median_times([jax.jit(poisson), jax.jit(jax.random.poisson)], rate)
-        print(f"{name:<36}{ours:>7.2f} ms{reference:>7.2f} ms{reference / ours:>7.1f}x  {aim}")
+        print_row("Poisson, rates " + name, (poisson, jax.random.poisson), rate, aim)
+    for concentration in (0.3, 1.0, 30.0):
+        given = jnp.full(SHAPE, concentration)
+        print_row(f"Gamma, concentration {concentration:g}", (gamma, jax.random.gamma), given)
+        print_row("the same with its gradient", (gradient(gamma), gradient(jax.random.gamma)), given)

@@ -1,0 +1,72 @@
+"""Random words for samplers that reject, faster on a CPU than those of ``jax.random``."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.extend.random import threefry2x32_p
+
+# Takes two words and the parameters of a value; gives a proposal for it, and whether that is accepted.
+Propose = Callable[..., tuple[Array, Array]]
+
+# Values a row where those that are wanted are counted.
+ROW = 64
+# At most one value in so many is drawn again at a time.
+PART = 8
+
+
+def two_words(seed: Array, turn: Array | int, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Two arrays of random words at the price of one: ``random.bits`` folds the two that a hash gives.
+
+    Args:
+        seed: two words.
+        turn: arrays of different turns are independent.
+        shape: of the arrays.
+    """
+    place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    words: tuple[Array, Array] = threefry2x32_p.bind(*seed, jnp.full_like(place, turn), place)
+    return words
+
+
+def uniform(word: Array, dtype: Any) -> Array:
+    """Numbers in (0, 1], small ones of a resolution of 2^-33."""
+    return (word.astype(dtype) + 0.5) * 2.0**-32
+
+
+def redrawn(seed: Array, turn: int, propose: Propose, wanted: Array, value: Array, *parameters: Array) -> Array:
+    """Replaces the values that are wanted by the first of their proposals that is accepted.
+
+    Those that are still wanted are gathered in every turn.
+
+    Args:
+        seed: two words.
+        turn: the first.
+        propose: see ``Propose``.
+        wanted: which values, of any shape.
+        value: of that shape.
+        parameters: of the proposals, of that shape.
+    """
+    shape, size = value.shape, value.size
+    parameters = tuple(parameter.ravel() for parameter in parameters)
+    slots = min(size, max(256, size // PART))
+
+    def some(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        turn, wanted, value = state
+        index = _places(wanted, slots)
+        mine = (parameter.at[index].get(mode="clip") for parameter in parameters)
+        proposal, accepted = propose(*two_words(seed, turn, (slots,)), *mine)
+        value = value.at[jnp.where(accepted, index, size)].set(proposal, mode="drop")
+        return turn + 1, wanted.at[index].set(~accepted, mode="drop"), value
+
+    state = (jnp.uint32(turn), wanted.ravel(), value.ravel())
+    return lax.while_loop(lambda state: state[1].any(), some, state)[2].reshape(shape)
+
+
+def _places(wanted: Array, number: int) -> Array:
+    """Where the first that are wanted stand, and beyond the end for the rest; the sums of ``jnp.nonzero`` are slow."""
+    rows = jnp.pad(wanted, (0, -wanted.size % ROW)).reshape(-1, ROW).astype(jnp.float32)
+    within = (rows @ jnp.triu(jnp.ones((ROW, ROW)))).astype(jnp.int32)
+    before = jnp.cumsum(within[:, -1]) - within[:, -1]
+    return jnp.searchsorted((before[:, None] + within).ravel(), jnp.arange(1, number + 1), method="scan")
