@@ -24,7 +24,7 @@ def test_large_deviations():
         assert abs((drawn > value).sum() - expected) < 5 * expected**0.5
 
 
-@pytest.mark.parametrize("concentration", [0.1, 0.5, 1.0, 3.0, 30.0, 1e3])
+@pytest.mark.parametrize("concentration", [0.1, 0.5, 1.0, 3.0, 30.0, 1e3, 1e5])
 def test_the_slope_is_the_implicit_derivative(concentration):
     """At the extremes, in the middle, and on both sides of where the integral changes sides."""
     levels = np.array([1e-6, 1e-3, 0.05, 0.3, 0.5, 0.6, 0.8, 0.95, 0.999, 1 - 1e-6])

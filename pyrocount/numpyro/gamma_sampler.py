@@ -9,7 +9,9 @@ from jax import Array, random
 from jax.scipy.special import digamma
 from jax.typing import ArrayLike
 
+from .deviance import log_ratio
 from .random_words import redrawn, two_words, uniform
+from .special import STIRLING_FROM, log1p_residual
 
 # What is left out of the integrals is below exp(-REACH) of the integrand.
 REACH = 18.0
@@ -95,9 +97,17 @@ def slope(value: Array, concentration: ArrayLike) -> Array:
     near = REACH / (excess / 2 + jnp.sqrt(jnp.square(excess) / 4 + z * REACH / 3))
     left = jnp.where(near < 1, near, (REACH + z) / alpha)
     length = jnp.where(right, far, -left)
-    level = jnp.log(z) - digamma(alpha)
+    log_alpha = jnp.log(alpha)
+    large = jnp.maximum(alpha, STIRLING_FROM)
+    series = (1 + (1 - 1 / (10 * large * large)) / (6 * large)) / (2 * large)
+    gap = jnp.where(alpha > STIRLING_FROM, series, log_alpha - digamma(alpha))
+    level = log_ratio(z, alpha, jnp.log(z), log_alpha) + gap
     total = jnp.zeros_like(z)
     for node, weight in NODES:
         y = node * length
-        total = total + weight * (level + y) * jnp.exp(alpha * y - z * jnp.expm1(y))
+        grown = jnp.expm1(y)
+        # For large concentrations, whose nodes are near, the differences come first.
+        near = (alpha - z) * y - z * log1p_residual(jnp.maximum(grown, -0.9))
+        exponent = jnp.where(y > -1, near, alpha * y - z * grown)
+        total = total + weight * (level + y) * jnp.exp(exponent)
     return jnp.where(value > 0, z * length * total, 0.0)
