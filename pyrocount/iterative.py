@@ -48,6 +48,9 @@ FIRST_WEIGHT = 0.01
 # What a log rate loses in a step where nothing drives it, and the first log standard deviation of Gaussian latents.
 FIRST_BIAS = math.exp(-3)
 FIRST_LOG_SCALE = -1.0
+# Of negative-binomial latents. Where it is 1, the noise of many counts moves the rates further than the data do: on
+# patches with 512 latents the rates run away, while from 10 or 30 on they settle, at an R^2 of .71 and .75.
+FIRST_TOTAL_COUNT = 10.0
 
 CONVERTED = "Poisson, negative-binomial or Gaussian latents"
 
@@ -204,7 +207,10 @@ def make_iterative(
         case "iterative-poisson":
             parameters |= {"prior.log_rate": log_rate}
         case "iterative-negbio":
-            parameters |= {"prior.log_rate": log_rate, "prior.log_total_count": jnp.zeros(latent_dim)}
+            parameters |= {
+                "prior.log_rate": log_rate,
+                "prior.log_total_count": jnp.full(latent_dim, math.log(FIRST_TOTAL_COUNT)),
+            }
         case "iterative-gaussian":
             parameters |= {"prior.loc": jnp.zeros(latent_dim), "prior.log_scale": jnp.full(latent_dim, FIRST_LOG_SCALE)}
         case _:
