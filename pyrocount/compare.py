@@ -17,6 +17,7 @@ from pyrocount import figures
 from pyrocount.command_line import Parser, read_config, run_command
 from pyrocount.config import Config
 from pyrocount.errors import InputError
+from pyrocount.metrics.intervals import student_margin
 from pyrocount.run import RunFolder
 
 CONFIDENCE = 0.99
@@ -187,7 +188,7 @@ def _compare_set(data: str, runs: Sequence[Finished], figure: str) -> list[Row]:
                 label,
                 len(groups[label]),
                 {name: float(column.mean()) for name, column in columns.items()},
-                {name: _margin(column) for name, column in columns.items()},
+                {name: student_margin(column, CONFIDENCE) for name, column in columns.items()},
                 100 * sign * (float(columns[figure].mean()) - top) / abs(top) if top else math.nan,
                 p,
                 tuple(columns[figure].tolist()),
@@ -198,14 +199,6 @@ def _compare_set(data: str, runs: Sequence[Finished], figure: str) -> list[Row]:
 
 def _without_seed(config: Config) -> dict[str, Any]:
     return {name: value for name, value in config.identity().items() if name not in ("seed", *UNITS)}
-
-
-def _margin(column: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Half of Student's interval of the mean."""
-    if len(column) < 2:
-        return math.nan
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(column) - 1))
-    return quantile * float(column.std(ddof=1)) / math.sqrt(len(column))
 
 
 def _paired(one: dict[int, float], other: dict[int, float]) -> float:

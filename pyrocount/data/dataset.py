@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrocount.errors import InputError
 
-from .files import read_array, read_exposure, read_labels, user_path
+from .files import read_observations, user_path
 from .patches import load_patches
 from .vision import SETS, load_vision
 
@@ -165,10 +165,8 @@ def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bo
         return _Raw(*load_vision(data, data_dir, download), limits=(0.0, 255.0))
     if Path(data).suffix.lower() not in (".npy", ".npz"):
         raise InputError("data", repr(data), f"one of {', '.join(NAMED)}, or a .npy or .npz file")
-    path = user_path(data)
-    values = read_array(path)
-    number = len(values)
-    return _Raw(values, labels=read_labels(path, number), exposure=read_exposure(path, number))
+    values, exposure, labels = read_observations(user_path(data))
+    return _Raw(values, labels=labels, exposure=exposure)
 
 
 def _scaling(

@@ -39,60 +39,45 @@ def read_array(path: str | Path, argument: str = "data") -> Floats:
     Raises:
         InputError: if the file is missing or corrupt, or the array has another rank, is empty or not finite.
     """
-    values = _numbers(_observations(_read(Path(path), argument), path, argument), path, argument)
+    return _table(_read(Path(path), argument), path, argument)
+
+
+def read_observations(
+    path: str | Path, argument: str = "data"
+) -> tuple[Floats, Floats | None, NDArray[np.int64] | None]:
+    """Reads what ``read_array`` does, and what an ``.npz`` file says of each observation.
+
+    Returns:
+        The observations; the lengths of their windows, positive, shape (N,), from the array ``exposure``; and their
+        classes, whole numbers, shape (N,), from the array ``labels``. The last two are None where there are none.
+
+    Raises:
+        InputError: as ``read_array``, and if exposure or labels are not that.
+    """
+    arrays = _read(Path(path), argument)
+    values = _table(arrays, path, argument)
+    exposure = labels = None
+    if "exposure" in arrays:
+        exposure = _numbers(arrays["exposure"], f"{path}, array exposure,", argument)
+        if exposure.shape != (len(values),) or not (exposure > 0).all():
+            problem = f"{path} with an exposure of shape {exposure.shape} from {exposure.min(initial=np.inf):g}"
+            raise InputError(argument, problem, f"{len(values)} positive numbers")
+    if "labels" in arrays:
+        given = arrays["labels"]
+        if given.dtype.kind not in "bui" or given.shape != (len(values),):
+            problem = f"{path} with labels of dtype {given.dtype} and shape {given.shape}"
+            raise InputError(argument, problem, f"{len(values)} whole numbers")
+        labels = given.astype(np.int64)
+    return values, exposure, labels
+
+
+def _table(arrays: dict[str, NDArray[np.generic]], path: str | Path, argument: str) -> Floats:
+    values = _numbers(_observations(arrays, path, argument), path, argument)
     if values.ndim not in (2, 4):
         raise InputError(argument, f"{path} of shape {values.shape}", "N x features or N x channels x height x width")
     if values.size == 0 or len(values) < 2:
         raise InputError(argument, f"{path} of shape {values.shape}", "at least 2 observations of at least 1 value")
     return values
-
-
-def read_exposure(path: str | Path, number: int, argument: str = "data") -> Floats | None:
-    """Reads the lengths of the observation windows: the array ``exposure`` of an ``.npz`` file, where it has one.
-
-    Args:
-        path: the file.
-        number: of observations.
-        argument: what to call the path in errors.
-
-    Returns:
-        Positive numbers, shape (number,), or None.
-
-    Raises:
-        InputError: if they are not that.
-    """
-    arrays = _read(Path(path), argument)
-    if "exposure" not in arrays:
-        return None
-    exposure = _numbers(arrays["exposure"], f"{path}, array exposure,", argument)
-    if exposure.shape != (number,) or not (exposure > 0).all():
-        problem = f"{path} with an exposure of shape {exposure.shape} from {exposure.min(initial=np.inf):g}"
-        raise InputError(argument, problem, f"{number} positive numbers")
-    return exposure
-
-
-def read_labels(path: str | Path, number: int, argument: str = "data") -> NDArray[np.int64] | None:
-    """Reads the classes of the observations: the array ``labels`` of an ``.npz`` file, where it has one.
-
-    Args:
-        path: the file.
-        number: of observations.
-        argument: what to call the path in errors.
-
-    Returns:
-        Whole numbers, shape (number,), or None.
-
-    Raises:
-        InputError: if they are not that.
-    """
-    arrays = _read(Path(path), argument)
-    if "labels" not in arrays:
-        return None
-    labels = arrays["labels"]
-    if labels.dtype.kind not in "bui" or labels.shape != (number,):
-        problem = f"{path} with labels of dtype {labels.dtype} and shape {labels.shape}"
-        raise InputError(argument, problem, f"{number} whole numbers")
-    return labels.astype(np.int64)
 
 
 def read_images(path: str | Path, argument: str = "data") -> Floats:

@@ -4,15 +4,14 @@ Codes are arrays (N, K), one row an observation, labels integers (N,). Accuracie
 each with labels of its own.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -20,6 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.parallel import Parallel, delayed
 
 from pyrocount.errors import InputError
+
+from .intervals import student_margin
 
 Array = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
@@ -52,8 +53,7 @@ def estimate(runs: Sequence[float]) -> Estimate:
     0.6
     """
     mean = float(np.mean(runs))
-    error = float(np.std(runs, ddof=1)) / math.sqrt(len(runs)) if len(runs) > 1 else math.nan
-    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, max(len(runs) - 1, 1))) * error
+    margin = student_margin(runs, CONFIDENCE)
     return Estimate(mean, mean - margin, mean + margin, tuple(map(float, runs)))
 
 
@@ -131,7 +131,7 @@ def few_shot_accuracy(
     """
     make = _classifier(classifier)
     if classifier == "knn":
-        make = lambda: KNeighborsClassifier(min(shots, NEIGHBOURS))  # noqa: E731
+        make = partial(KNeighborsClassifier, min(shots, NEIGHBOURS))
     classes, sizes = np.unique(labels, return_counts=True)
     if shots < 1 or sizes.min() <= shots:
         least = f"class {classes[sizes.argmin()]} has {sizes.min()} observations"
