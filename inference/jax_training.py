@@ -91,6 +91,7 @@ def train(
     save: Callable[[dict[str, Any]], None],
     learning_rate: Callable[[float], float] = cosine,
     checkpoint: dict[str, Any] | None = None,
+    progress: bool = True,
 ) -> tuple[Any, list[Row]]:
     """Minimises a loss over minibatches, which are spread over all devices of JAX where their size divides by them.
 
@@ -114,6 +115,7 @@ def train(
         save: called with a checkpoint, of arrays, before the first epoch and after every epoch.
         learning_rate: factor on the peak by the progress of training.
         checkpoint: one that ``save`` was given, to go on from there.
+        progress: whether to show a progress bar.
 
     Returns:
         The parameters, and the history, a row an epoch. Its ``elbo`` is minus the annealed loss.
@@ -164,6 +166,7 @@ def train(
         anneal=anneal,
         monitor=lambda: monitor(state[0]),
         save=save_now,
+        progress=progress,
     )
     return state[0], history
 

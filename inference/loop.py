@@ -36,6 +36,7 @@ def run_epochs(
     anneal: Callable[[float], Mapping[str, float]],
     monitor: Callable[[], Mapping[str, float]],
     save: Callable[[], None],
+    progress: bool = True,
 ) -> None:
     """Takes the steps of the epochs that the history does not have yet, and adds a row of each epoch.
 
@@ -52,13 +53,14 @@ def run_epochs(
         monitor: called at the start and after each epoch; gives figures for the history, among them ``mean_rate`` for
             the progress bar.
         save: called after every epoch.
+        progress: whether to show a progress bar.
 
     Raises:
         NonFiniteLossError: if the loss or its gradient is not finite.
     """
     steps_per_epoch = math.ceil(number_of_data / batch_size)
     steps = epochs * steps_per_epoch
-    with _progress_bar(steps, done=len(history) * steps_per_epoch) as bar:
+    with _progress_bar(steps, len(history) * steps_per_epoch, progress) as bar:
         mean_rate, shown = monitor()["mean_rate"], -math.inf
         for epoch in range(len(history), epochs):
             started = time.perf_counter()
@@ -73,7 +75,7 @@ def run_epochs(
                 total += loss * len(batch)
                 seconds = (time.perf_counter() - started) / number
                 # Text only where it will be shown: fast steps would spend a part of their time on it.
-                if number == steps_per_epoch or time.perf_counter() - shown > bar.mininterval:
+                if progress and (number == steps_per_epoch or time.perf_counter() - shown > bar.mininterval):
                     shown = time.perf_counter()
                     bar.set_postfix_str(
                         f"epoch={epoch + 1}/{epochs}, elbo={-loss:.2f}, rate={mean_rate:.3f}, "
@@ -99,7 +101,15 @@ def run_epochs(
             save()
 
 
-def _progress_bar(steps: int, done: int) -> "tqdm[NoReturn]":
+def _progress_bar(steps: int, done: int, shown: bool) -> "tqdm[NoReturn]":
     # Where nobody watches, in a log file, a line every ten seconds is enough.
     interval = 0.2 if sys.stderr.isatty() else 10.0
-    return tqdm(total=steps, initial=done, desc="training", unit="step", mininterval=interval, dynamic_ncols=True)
+    return tqdm(
+        total=steps,
+        initial=done,
+        desc="training",
+        unit="step",
+        mininterval=interval,
+        dynamic_ncols=True,
+        disable=not shown,
+    )

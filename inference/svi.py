@@ -27,6 +27,7 @@ def train(
     prepare: Callable[[Tensor], Tensor] = lambda x: x,
     learning_rate: Callable[[float], float] = cosine,
     checkpoint: dict[str, Any] | None = None,
+    progress: bool = True,
 ) -> list[Row]:
     """Minimises an ELBO module over minibatches.
 
@@ -50,6 +51,7 @@ def train(
         prepare: makes a batch of observations, on the device, ready for the program: units, random flips.
         learning_rate: factor on the learning rate by the progress of training.
         checkpoint: one that ``save`` was given, to go on from there.
+        progress: whether to show a progress bar.
 
     Returns:
         The history, a row an epoch. Its ``elbo`` is the annealed objective per observation, in nats.
@@ -98,6 +100,7 @@ def train(
         anneal=anneal,
         monitor=monitor,
         save=save_now,
+        progress=progress,
     )
     return history
 

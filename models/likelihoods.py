@@ -22,9 +22,11 @@ class Likelihood(nn.Module):
 
     Attributes:
         support: what values it takes, in words.
+        is_count: whether they are counts.
     """
 
     support = "numbers"
+    is_count = False
 
     @abstractmethod
     def forward(self, prediction: Tensor, exposure: Tensor | None = None) -> TorchDistribution:
@@ -97,6 +99,7 @@ class BernoulliLikelihood(Likelihood):
 
 class _CountLikelihood(Likelihood):
     support = "nonnegative whole numbers"
+    is_count = True
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()

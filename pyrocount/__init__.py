@@ -1,6 +1,6 @@
 """Count-valued (spike-count) latent variables for Pyro: relaxed Poisson and negative-binomial distributions.
 
-``load`` gives back what ``python -m pyrocount.fit`` has fitted.
+``load`` gives back what ``python -m pyrocount.fit`` has fitted; ``CountVAE`` is its models as a scikit-learn estimator.
 """
 
 from importlib import import_module
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         StraightThrough,
     )
     from pyrocount.fitted import load as load
+    from pyrocount.sklearn import CountVAE as CountVAE
 
 __version__ = "0.1.0"
 
@@ -36,7 +37,7 @@ __all__ = [
     "StraightThrough",
 ]
 # What a star import leaves out, as it brings all of the commands with it.
-_COMMANDS = {"load": "pyrocount.fitted"}
+_COMMANDS = {"CountVAE": "pyrocount.sklearn", "load": "pyrocount.fitted"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from pyrocount.config import Config
 from pyrocount.data import Dataset
 from pyrocount.errors import InputError
-from pyrocount.evaluate import Evaluation, dictionary, evaluate, prior_samples
+from pyrocount.evaluate_amortized import dictionary, evaluate, prior_samples
+from pyrocount.evaluation import Evaluation
 from pyrocount.fitting import MONITORED, Fitting, History, annealed, draw_model
 from pyrocount.inference import SPARSE_CODERS, ScoreFunction_ELBO, StrictMeanField_ELBO, cosine, train
 from pyrocount.models import VAE, CollapsedVAE, CountLatent, make_vae
@@ -51,6 +52,7 @@ class AmortizedFitting(Fitting):
         monitor: Callable[[], Mapping[str, float]],
         save: Callable[[dict[str, Any]], None],
         checkpoint: dict[str, Any] | None,
+        progress: bool = True,
     ) -> History:
         """Trains by stochastic variational inference."""
         config, data, vae = self.config, self.data, self.vae
@@ -75,6 +77,7 @@ class AmortizedFitting(Fitting):
             prepare=partial(_flipped, data) if config.flip else data.to_units,
             learning_rate=partial(cosine, warmup=config.warmup),
             checkpoint=checkpoint,
+            progress=progress,
         )
 
     def weights(self) -> dict[str, Tensor]:

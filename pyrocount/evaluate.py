@@ -1,175 +1,197 @@
-"""Figures of merit of a fitted VAE on held-out data, always of exact samples."""
+"""The command ``python -m pyrocount.evaluate``: how good a fitted model is, whether to trust it, what its codes do."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from pyrocount.metrics import active_latents, lifetime_sparsity, mean_rate, r_squared_of_each, zero_fraction
-from pyrocount.models import VAE, CategoricalLatent, GaussianLikelihood, linear_weight
+from pyrocount import fitted
+from pyrocount.adapters import Adapter, adapt
+from pyrocount.command_line import Parser, run_command
+from pyrocount.config import Config
+from pyrocount.errors import InputError
+from pyrocount.models import ITERATIVE
+from pyrocount.report import report
+from pyrocount.run import RunFolder
+from pyrocount.suites import SUITES, Subject
 
-Array = NDArray[np.floating[Any]]
+# Of the format of evaluation.json.
+VERSION = 1
+# What is done with iterative models, each of whose observations takes many steps.
+ITERATIVE_OBSERVATIONS, ITERATIVE_CODES = 1000, 5000
 
-# Reconstructions that are kept for pictures.
-KEPT = 100
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What exact posterior samples give on N observations, with S samples each.
-
-    Attributes:
-        figures: ``nelbo`` (nats per observation, constants included), ``nll`` (its first part, the negative log
-            likelihood), ``paper_loss`` (sum of squares + beta KL, for Gaussian noise), ``mse``, ``r2``, ``kl`` (nats
-            per observation), ``mean_rate``, ``zero_fraction`` and ``lifetime_sparsity`` (of what the decoder sees),
-            ``active_latents``.
-        counts: posterior samples as the decoder sees them, shape (S, N, K); activities, of families without counts.
-        reconstructions: means of the data given the first sample, of up to 100 observations, shape (n, \\*shape).
-        latent_kl: KL divergence of each latent, in nats, averaged over observations, shape (K,).
+    Returns:
+        The exit code: 0, or 2 for bad input.
     """
-
-    figures: dict[str, float]
-    counts: Array
-    reconstructions: Array
-    latent_kl: Array
+    given = sys.argv[1:] if arguments is None else arguments
+    return run_command("pyrocount.evaluate", lambda: evaluate_run(_parser().parse_args(given)))
 
 
-@torch.no_grad()
-def evaluate(
-    vae: VAE,
-    x: Tensor,
-    exposure: Tensor | None = None,
-    *,
-    beta: float = 1.0,
-    samples: int = 8,
-    seed: int = 0,
-    batch_size: int = 500,
-) -> Evaluation:
-    """Evaluates a VAE on data of shape (N, \\*shape) on its device; leaves its mode and the random state as they were.
+def evaluate_run(given: Any) -> RunFolder:
+    """Runs suites on a run folder, and writes what they find beside what others found before.
 
     Args:
-        vae: the model.
-        x: observations.
-        exposure: length of each observation's window, shape (N,), for likelihoods of counts.
-        beta: weight of the KL in ``paper_loss``.
-        samples: exact samples drawn for each observation.
-        seed: of those samples.
-        batch_size: observations at a time.
+        given: the parsed command line.
+
+    Raises:
+        InputError: naming the argument.
     """
-    windows = [None] * math.ceil(len(x) / batch_size) if exposure is None else exposure.split(batch_size)
-    with _evaluation_mode(vae, seed):
-        parts = [_evaluate_batch(vae, *both, samples) for both in zip(x.split(batch_size), windows, strict=True)]
-    whole = joined(parts)
-    evaluation = summary(whole, beta=beta if isinstance(vae.likelihood, GaussianLikelihood) else None)
-    evaluation.figures["active_latents"] = _active(vae, evaluation.latent_kl, whole["counts"])
-    return evaluation
+    names = [name for name in given.suite.split(",") if name]
+    for name in names:
+        if name not in SUITES:
+            raise InputError("--suite", repr(name), f"some of {', '.join(SUITES)}, with commas between")
+    run = RunFolder(given.run)
+    found = _earlier(run)
+    subject = _subject(given)
+    for name in names:
+        print(f"{name} ...", file=sys.stderr)
+        start = time.perf_counter()
+        result = SUITES[name](subject)
+        for picture, figure in result.pictures.items():
+            run.save_figure(picture, figure)
+        seconds = time.perf_counter() - start
+        found[name] = result.to_json() | {"seconds": round(seconds, 1), "settings": _settings(subject)}
+        # After each suite, so that a failure of the next loses nothing.
+        run.write_json("evaluation.json", {"version": VERSION, "suites": found})
+        print(table(name, found[name]))
+    run.write_text("report.html", report(run, found))
+    print(run.path / "report.html")
+    return run
 
 
-def joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """The arrays of several batches, one after the other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _earlier(run: RunFolder) -> dict[str, Any]:
+    """What earlier evaluations have found.
 
-
-def summary(arrays: Mapping[str, Array], *, beta: float | None) -> Evaluation:
-    """What every model is measured by, of N observations with S samples each.
-
-    Args:
-        arrays: ``nll``, ``squares`` (mean squared error) and ``r2``, shape (N, S); ``kl``, shape (N, K); ``counts``,
-            shape (N, S, K); ``predictions``, of the first sample of some observations, shape (n, \\*shape).
-        beta: weight of the KL in ``paper_loss``; None where there is none, as the noise is not Gaussian.
+    Raises:
+        InputError: if it is of a newer version, or cannot be read.
     """
-    latent_kl = arrays["kl"].mean(0, dtype=np.float64)
-    counts = arrays["counts"].swapaxes(0, 1)
-    kl, nll, mse = (
-        float(part) for part in (latent_kl.sum(), arrays["nll"].mean(dtype=np.float64), arrays["squares"].mean())
+    if not (run.path / "evaluation.json").is_file():
+        return {}
+    content = run.read_json("evaluation.json")
+    if content.get("version") != VERSION or not isinstance(content.get("suites"), dict):
+        problem = f"{run.path}, whose evaluation.json is of version {content.get('version')}"
+        raise InputError("RUN", problem, f"one of version {VERSION}, or none")
+    suites: dict[str, Any] = content["suites"]
+    return suites
+
+
+def _subject(given: Any) -> Subject:
+    for name in ("observations", "train_observations", "samples", "checked"):
+        value = getattr(given, name)
+        if value is not None and value < 2:
+            raise InputError("--" + name.replace("_", "-"), value, "a whole number from 2")
+    whole = fitted.load(given.run)
+    data, config = whole.data(), whole.config
+    iterative = config.model in ITERATIVE
+    observations, codes = (ITERATIVE_OBSERVATIONS, ITERATIVE_CODES) if iterative else (len(data.test), len(data.train))
+    return Subject(
+        adapter=_adapter(whole.model, config, given),
+        config=config,
+        data=data,
+        observations=min(given.observations or observations, len(data.test)),
+        train_observations=min(given.train_observations or codes, len(data.train)),
+        samples=given.samples,
+        checked=given.checked,
+        images=tuple(given.images),
+        inception_weights=given.inception_weights,
+        seed=given.seed,
+        restarts={Path(path).name: _restart(path, config, given) for path in given.restarts},
+        progress=True,
     )
-    figures: dict[str, float] = {"nelbo": nll + kl, "nll": nll}
-    if beta is not None:
-        figures["paper_loss"] = mse * math.prod(arrays["predictions"].shape[1:]) + beta * kl
-    figures |= {
-        "mse": mse,
-        "r2": finite_mean(arrays["r2"]),
-        "kl": kl,
-        "mean_rate": mean_rate(counts),
-        "zero_fraction": zero_fraction(counts),
-        "lifetime_sparsity": lifetime_sparsity(counts),
-        "active_latents": active_latents(latent_kl),
-    }
-    return Evaluation(figures, counts, arrays["predictions"][:KEPT], latent_kl)
 
 
-def finite_mean(values: Array) -> float:
-    """The mean of what is not NaN, as the R^2 of constant observations is; NaN if all are."""
-    return float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
+def _adapter(model: Any, config: Config, given: Any) -> Adapter:
+    if config.model not in ITERATIVE:
+        device = given.device if given.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise InputError("--device", "cuda, but there is none", "cpu or auto")
+        model = model.to(device)
+    return adapt(model, steps=given.steps or config.test_steps)
 
 
-def _evaluate_batch(vae: VAE, x: Tensor, exposure: Tensor | None, samples: int) -> dict[str, Array]:
-    """What ``summary`` takes, of a batch."""
-    posterior = vae.posterior(x, exposure)
-    z = posterior.sample((samples,))
-    law = vae.likelihood(vae.decode(z), exposure)
-    nll = -law.log_prob(x).flatten(2).sum(2)
-    predictions, data = law.mean.cpu().numpy(), x.cpu().numpy()
-    return {
-        "nll": nll.T.cpu().numpy(),
-        "kl": vae.latent.divergence(posterior).cpu().numpy(),
-        "squares": np.square(predictions - data, dtype=np.float64).mean(tuple(range(2, predictions.ndim))).T,
-        "r2": r_squared_of_each(data, predictions).T,
-        "counts": vae.latent.activity(z).transpose(0, 1).cpu().numpy(),
-        "predictions": predictions[0, :KEPT],
-    }
+def _restart(path: str, config: Config, given: Any) -> Adapter:
+    other = fitted.load(path)
+    if (other.config.model, other.config.latent_dim) != (config.model, config.latent_dim):
+        problem = f"{path} with {other.config.latent_dim} latents of {other.config.model}"
+        raise InputError("--restarts", problem, f"{config.latent_dim} of {config.model}")
+    return _adapter(other.model, other.config, given)
 
 
-def _active(vae: VAE, latent_kl: Array, counts: Array) -> int:
-    """Latents that carry information.
-
-    Of a categorical's classes, those that a linear decoder tells apart from silence; with any other decoder, which
-    answers those too that it never saw, those that are chosen a tenth as often as all would be alike.
-    """
-    if not isinstance(vae.latent, CategoricalLatent):
-        return active_latents(latent_kl)
-    if linear_weight(vae.decoder) is None:
-        return int((counts.mean((0, 1)) > 0.1 / len(latent_kl)).sum())
-    norms = np.linalg.norm(dictionary(vae).reshape(len(latent_kl), -1), axis=1)
-    return active_latents(norms / norms.max(), noise=1e-2, information=0.5)
+def _settings(subject: Subject) -> dict[str, Any]:
+    names = ("observations", "train_observations", "samples", "checked", "images", "inception_weights", "seed")
+    return {name: getattr(subject, name) for name in names}
 
 
-@contextmanager
-def _evaluation_mode(vae: VAE, seed: int) -> Iterator[None]:
-    training = vae.training
-    vae.eval()
-    device = next(vae.parameters()).device
-    try:
-        # Seeds the generators of the CPU and of this device alone, as only they are put back.
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.default_generator.manual_seed(seed)
-            if device.type == "cuda":
-                with torch.cuda.device(device):
-                    torch.cuda.manual_seed(seed)
-            yield
-    finally:
-        vae.train(training)
+def table(name: str, found: dict[str, Any]) -> str:
+    """The figures and checks of a suite, a line each."""
+    lines = [f"{name} ({found['seconds']:g} s)"]
+    for figure, value in found["figures"].items():
+        if isinstance(value, dict):
+            lines.append(
+                f"  {figure:<34}{_number(value['mean']):>12}   {_number(value['low'])} to {_number(value['high'])}"
+            )
+        else:
+            lines.append(f"  {figure:<34}{_number(value):>12}")
+    lines += [f"  [{check['verdict']}] {check['name']}: {_number(check['value'])}" for check in found["checks"]]
+    return "\n".join(lines)
 
 
-@torch.no_grad()
-def prior_samples(vae: VAE, number: int, *, seed: int = 0) -> Array:
-    """Means of the data given exact latents drawn from the prior, shape (number, \\*shape)."""
-    with _evaluation_mode(vae, seed):
-        law = vae.likelihood(vae.decode(vae.latent.prior().sample((number,))))
-    means: Array = law.mean.cpu().numpy()
-    return means
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
-@torch.no_grad()
-def dictionary(vae: VAE) -> Array:
-    """The decoder's response to one unit of activity in each latent, over that to none, shape (K, \\*shape)."""
-    units = torch.eye(vae.latent.latent_dim).to(next(vae.parameters()))
-    with _evaluation_mode(vae, seed=0):
-        response: Array = (vae.decoder(units) - vae.decoder(torch.zeros_like(units[:1]))).cpu().numpy()
-    return response
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m pyrocount.evaluate",
+        description="Figures of merit and diagnostics of a fitted model, in its evaluation.json and report.html.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a fitted model")
+    parser.add_argument(
+        "--suite",
+        default=",".join(SUITES),
+        metavar="SUITES",
+        help="some of the suites, with commas between; what others found before stays (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--observations",
+        type=int,
+        metavar="N",
+        help=f"held-out ones (default: all, of iterative models {ITERATIVE_OBSERVATIONS})",
+    )
+    parser.add_argument(
+        "--train-observations",
+        type=int,
+        metavar="N",
+        help=f"from which shattering learns (default: all, of iterative models {ITERATIVE_CODES})",
+    )
+    parser.add_argument(
+        "--samples", type=int, default=1000, metavar="N", help="of a posterior, for its weights (default: 1000)"
+    )
+    parser.add_argument(
+        "--checked", type=int, default=500, metavar="N", help="observations in the diagnostics (default: 500)"
+    )
+    parser.add_argument(
+        "--images", type=int, nargs="+", default=(5000, 10_000), metavar="N", help="for FID (default: 5000 10000)"
+    )
+    parser.add_argument(
+        "--inception-weights",
+        metavar="FILE",
+        help="Inception's, for FID and KID, or 'download' to fetch them; by default a small seeded network stands in",
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="of iterative inference (default: the run's)")
+    parser.add_argument("--restarts", nargs="+", default=(), metavar="RUN", help="other fits, to compare the latents")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all samples (default: 0)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from pyrocount.evaluate import Evaluation, finite_mean, joined, summary
+from pyrocount.evaluation import Evaluation, finite_mean, joined, summary
 from pyrocount.inference.natural_gradient import Snapshot, State
 from pyrocount.iterative import Iterative, as_array
 from pyrocount.metrics import r_squared_of_each

@@ -5,7 +5,8 @@ import shlex
 import sys
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyro
 import torch
+from torch import Tensor
 
 from pyrocount.amortized import AmortizedFitting, build
 from pyrocount.command_line import option, parse, read_config, run_command
@@ -62,19 +64,13 @@ def fit(config: Config) -> RunFolder:
     if config.flip and len(data.shape) != 3:
         raise InputError("flip", f"it for observations of shape {data.shape}", "images (channels, height, width)")
     torch.manual_seed(config.seed)
-    fitting = _fitting(config, data, device)
+    fitting = make_fitting(config, data, device)
     fitting.check()
     if config.resume:
         run = RunFolder.open(config.out, config.name)
     else:
         run = RunFolder.create(config.out, config.name, f"{config.model}-{data.name}-{config.seed}")
-    with (
-        pyro.validation_enabled(False),
-        pyro.settings.context(module_local_params=True),
-        warnings.catch_warnings(),
-    ):
-        # The training loop stops at a loss that is not finite and says more than Pyro.
-        warnings.filterwarnings("ignore", "Encountered (NaN|\\+?-?inf)", UserWarning)
+    with training_settings():
         try:
             _fit(config, data, fitting, run)
         except KeyboardInterrupt as interrupt:
@@ -87,7 +83,25 @@ def fit(config: Config) -> RunFolder:
     return run
 
 
-def _fitting(config: Config, data: Dataset, device: torch.device) -> Fitting:
+@contextmanager
+def training_settings() -> Iterator[None]:
+    """Pyro without validation and with parameters of modules' own, within."""
+    with (
+        pyro.validation_enabled(False),
+        pyro.settings.context(module_local_params=True),
+        warnings.catch_warnings(),
+    ):
+        # The training loop stops at a loss that is not finite and says more than Pyro.
+        warnings.filterwarnings("ignore", "Encountered (NaN|\\+?-?inf)", UserWarning)
+        yield
+
+
+def make_fitting(config: Config, data: Dataset, device: torch.device) -> Fitting:
+    """The model of a resolved configuration with fresh weights, ready to be trained.
+
+    Raises:
+        InputError: naming ``model``, if JAX is not installed and the model needs it.
+    """
     if config.model not in ITERATIVE:
         return AmortizedFitting(config, data, device)
     return _iterative_fitting()(config, data, device)
@@ -122,6 +136,17 @@ def load_data(config: Config) -> Dataset:
     )
 
 
+def rebuild(config: Config, shape: Sequence[int], weights: Mapping[str, Tensor]) -> "VAE | Iterative":
+    """The model of a configuration with saved weights: a VAE on the CPU and in evaluation mode, or an iterative one."""
+    config = config.resolved()
+    if config.model in ITERATIVE:
+        iterative: Iterative = _iterative_fitting().load(config, shape, weights)
+        return iterative
+    vae = build(config, shape)
+    vae.load_state_dict(weights)
+    return vae.eval()
+
+
 def load(path: str | Path) -> "VAE | Iterative":
     """The fitted model of a run folder: a VAE on the CPU and in evaluation mode, or an iterative model.
 
@@ -133,13 +158,7 @@ def load(path: str | Path) -> "VAE | Iterative":
     """
     run = RunFolder(path)
     weights, metadata = run.load_weights()
-    config, shape = read_config(run).resolved(), json.loads(metadata["data"])["shape"]
-    if config.model in ITERATIVE:
-        iterative: Iterative = _iterative_fitting().load(config, shape, weights)
-        return iterative
-    vae = build(config, shape)
-    vae.load_state_dict(weights)
-    return vae.eval()
+    return rebuild(read_config(run), json.loads(metadata["data"])["shape"], weights)
 
 
 def load_vae(path: str | Path) -> VAE:

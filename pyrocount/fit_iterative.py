@@ -15,8 +15,8 @@ from pyrocount import figures
 from pyrocount.config import Config
 from pyrocount.data import Dataset
 from pyrocount.errors import InputError
-from pyrocount.evaluate import Evaluation
 from pyrocount.evaluate_iterative import Curves, evaluate_iterative
+from pyrocount.evaluation import Evaluation
 from pyrocount.fitting import Fitting, History, annealed, draw_model
 from pyrocount.inference import cosine
 from pyrocount.inference.jax_training import train
@@ -70,6 +70,7 @@ class IterativeFitting(Fitting):
         monitor: Callable[[], Mapping[str, float]],
         save: Callable[[dict[str, Any]], None],
         checkpoint: dict[str, Any] | None,
+        progress: bool = True,
     ) -> History:
         """Trains through the steps of inference."""
         config, data = self.config, self.data
@@ -112,6 +113,7 @@ class IterativeFitting(Fitting):
                 save=lambda state: save(state | {"leaves": [_tensor(leaf) for leaf in state["leaves"]]}),
                 learning_rate=partial(cosine, warmup=config.warmup),
                 checkpoint=checkpoint,
+                progress=progress,
             )
         self.iterative = with_parameters(self.iterative, {**parameters, **fixed})
         return history

@@ -13,7 +13,7 @@ from pyrocount import figures
 from pyrocount.config import Config
 from pyrocount.data import Dataset
 from pyrocount.errors import InputError
-from pyrocount.evaluate import Array, Evaluation
+from pyrocount.evaluation import Array, Evaluation
 from pyrocount.inference import anneal
 from pyrocount.models import Likelihood
 from pyrocount.run import RunFolder
@@ -23,6 +23,8 @@ FIRST_TEMPERATURE = 1.0
 FIRST_KL_WEIGHT = 1e-4
 # Held-out observations that the history follows; the final figures use more.
 MONITORED = 1000
+# From which observations those in the pictures are taken.
+DRAWN = 100
 
 History = Sequence[Mapping[str, float]]
 
@@ -62,6 +64,7 @@ class Fitting(ABC):
         monitor: Callable[[], Mapping[str, float]],
         save: Callable[[dict[str, Any]], None],
         checkpoint: dict[str, Any] | None,
+        progress: bool = True,
     ) -> History:
         """Trains from the start or from a checkpoint; see the training loops in ``inference``."""
 
@@ -101,9 +104,9 @@ def draw_model(
         objective: name of what training minimises.
     """
     by_information = np.argsort(-final.latent_kl)
-    shown = x[: len(final.reconstructions)]
+    shown = x[:DRAWN]
     limits = float(shown.min()), float(shown.max())
-    run.save_figure("reconstructions", figures.reconstructions(shown, final.reconstructions))
+    run.save_figure("reconstructions", figures.reconstructions(shown, final.reconstructions[:DRAWN]))
     run.save_figure("samples", figures.samples(samples, limits=limits))
     run.save_figure("dictionary", figures.dictionary(atoms[by_information]))
     run.save_figure("training", figures.training_curves(history, objective))

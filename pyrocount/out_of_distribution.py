@@ -15,7 +15,8 @@ from pyrocount import figures
 from pyrocount.command_line import Parser, read_config, run_command
 from pyrocount.data import user_path
 from pyrocount.errors import InputError
-from pyrocount.evaluate import Evaluation, evaluate
+from pyrocount.evaluate_amortized import evaluate
+from pyrocount.evaluation import Evaluation
 from pyrocount.fit import load, load_data
 from pyrocount.models import VAE
 from pyrocount.run import RunFolder

@@ -15,7 +15,7 @@ import torch
 from pyrocount import figures
 from pyrocount.command_line import Parser, read_config, run_command
 from pyrocount.errors import InputError, needing
-from pyrocount.evaluate import evaluate
+from pyrocount.evaluate_amortized import evaluate
 from pyrocount.fit import load_data, load_vae
 from pyrocount.models import VAE
 from pyrocount.run import RunFolder
@@ -33,7 +33,7 @@ class Refinement:
     """Figures of the encoder's posteriors and of those that iterative inference makes of them and of the prior.
 
     Attributes:
-        figures: by ``"encoder"``, ``"from the encoder"`` and ``"from the prior"``; see ``pyrocount.evaluate``.
+        figures: by ``"encoder"``, ``"from the encoder"`` and ``"from the prior"``; see ``pyrocount.evaluation``.
         curves: over the steps, of the last two.
     """
 

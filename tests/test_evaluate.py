@@ -1,67 +1,211 @@
+import json
+import re
+import sys
+
+import numpy as np
 import pytest
 import torch
-from torch.distributions import kl_divergence
 
-from pyrocount.evaluate import dictionary, evaluate, prior_samples
-from pyrocount.models import make_vae
+from pyrocount import evaluate
+from pyrocount.fit import load_vae
+from pyrocount.run import RunFolder
+from pyrocount.suites import SUITES
 
-X = torch.randn(30, 1, 6, 5, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(params=["poisson", "negbio"])
-def vae(request):
-    torch.manual_seed(0)
-    options = {"decoder": "lin", "shared_dispersion": False}
-    return make_vae(request.param, X.shape[1:], latent_dim=4, **options)
+QUICK = "--samples 100 --checked 40 --train-observations 300"
 
 
-@pytest.mark.parametrize("work", [lambda vae: evaluate(vae, X), lambda vae: prior_samples(vae, 3), dictionary])
-def test_the_mode_and_the_random_state_stay_as_they_were(vae, work, monkeypatch):
-    def everywhere(seed):
-        raise AssertionError("seeds the generators of all devices")
+@pytest.fixture
+def run(command, tmp_path, capsys):
+    """Fits a model, evaluates it, and gives exit code, output, errors and what the folder then holds."""
 
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", everywhere)
-    for training in (True, False):
-        vae.train(training)
-        state = torch.get_rng_state()
-        work(vae)
-        assert torch.equal(torch.get_rng_state(), state)
-        assert vae.training == vae.latent.training == training
+    def fit_and_evaluate(fit, line=QUICK, name="run"):
+        path = tmp_path / "runs" / name
+        if not path.is_dir():
+            assert command(f"{fit} --name {name}")[0] == 0
+        code = evaluate.main([str(path), *line.split()])
+        captured = capsys.readouterr()
+        found = json.loads((path / "evaluation.json").read_text()) if (path / "evaluation.json").is_file() else None
+        return code, captured.out, captured.err, found and found["suites"], path
 
-
-def test_figures_are_of_exact_counts_and_seeded(vae):
-    first, again, other = (evaluate(vae, X, samples=3, seed=seed) for seed in (0, 0, 1))
-    assert first.figures == again.figures != other.figures
-    assert first.counts.shape == (3, 30, 4)
-    assert (first.counts == first.counts.round()).all()
-    assert first.reconstructions.shape == X.shape
-    torch.testing.assert_close(torch.tensor(first.reconstructions), vae.decode(torch.tensor(first.counts[0])).detach())
+    return fit_and_evaluate
 
 
-def test_figures_agree_with_their_definitions(vae):
-    result = evaluate(vae, X, beta=0.5, samples=400, batch_size=7)
-    figures = result.figures
-    vae.eval()
-    posterior = vae.encode(X).base_dist
-    kl = kl_divergence(posterior, vae.latent.prior().expand((30, 4)))
-    assert figures["kl"] == pytest.approx(kl.sum(1).mean().item(), rel=1e-5)
-    assert result.latent_kl == pytest.approx(kl.mean(0).tolist(), rel=1e-4)
-    assert figures["paper_loss"] == pytest.approx(30 * figures["mse"] + 0.5 * figures["kl"])
-    # Of a linear decoder the squared error has a closed form: the error of the mean and the variance of the counts.
-    weight = vae.decoder[0].weight
-    errors = (X - vae.decode(posterior.mean)).flatten(1).square().sum(1) + posterior.variance @ weight.square().sum(0)
-    assert figures["mse"] == pytest.approx(errors.mean().item() / 30, rel=0.02)
-    assert figures["mean_rate"] == pytest.approx(posterior.mean.mean().item(), rel=0.05)
+POISSON = "--model poisson --estimator arrival --epochs 3 --latent-dim 6"
 
 
-def test_the_dictionary_of_a_linear_decoder_is_its_weights(vae):
-    torch.testing.assert_close(torch.tensor(dictionary(vae)).flatten(1), vae.decoder[0].weight.detach().T)
+def test_all_suites_of_a_vae(run):
+    code, out, err, found, path = run(POISSON, f"{QUICK} --images 300")
+    assert code == 0
+    assert out.splitlines()[-1] == str(path / "report.html")
+    assert set(found) == set(SUITES)
+    assert all(suite["seconds"] > 0 for suite in found.values())
+    assert "reconstruction ..." in err
+
+    figures = found["reconstruction"]["figures"]
+    summary = json.loads((path / "summary.json").read_text())
+    # Other samples of the same held-out observations.
+    assert figures["nelbo"]["mean"] == pytest.approx(summary["nelbo"], rel=0.01)
+    assert figures["nelbo"]["low"] < figures["nelbo"]["mean"] < figures["nelbo"]["high"]
+    assert 0 < figures["ssim"]["mean"] < 1
+    assert figures["importance_weighted_gain_100"]["low"] > 0
+    assert figures["amortization_gap"]["high"] > 0
+
+    assert {"fid_300_seeded", "kid_seeded"} <= set(found["generation"]["figures"])
+    assert "random weights" in found["generation"]["remarks"][0]
+    assert 0.5 < found["representation"]["figures"]["shattering"]["mean"] <= 1
+    assert found["representation"]["figures"]["shattering_observations"] == 300
+    assert found["sparsity"]["figures"]["zero_fraction"] == pytest.approx(summary["zero_fraction"], abs=0.01)
+    assert len(found["diagnostics"]["checks"]) == 8
+    assert found["diagnostics"]["figures"]["hard_soft_gap"]["repeats"] == 40
 
 
-def test_the_active_classes_of_a_nonlinear_decoder_are_those_that_are_chosen():
-    torch.manual_seed(0)
-    vae = make_vae("categorical", X.shape[1:], latent_dim=8, encoder="lin", decoder="mlp")
+def test_the_report_is_one_file_with_all(run):
+    *_, found, path = run(POISSON, f"{QUICK} --suite sparsity,diagnostics")
+    page = (path / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    # Nothing is fetched.
+    addresses = re.findall(r"""(?:src|href)=["']?(.{5})""", page)
+    assert len(addresses) > 5
+    assert all(address == "data:" or address.startswith("#") for address in addresses)
+    assert "http" not in page
+    pictures = [name for suite in found.values() for name in suite["pictures"]]
+    assert page.count("data:image/png;base64,") == len(pictures) == 6
+    for check in found["diagnostics"]["checks"]:
+        assert f'"verdict {check["verdict"]}"' in page
+    assert str(path.parent) not in page
+
+
+def test_one_suite_keeps_the_others(run):
+    *_, first, _ = run(POISSON, f"{QUICK} --suite sparsity,generation")
+    *_, second, path = run(POISSON, f"{QUICK} --suite generation --seed 5")
+    assert set(second) == {"sparsity", "generation"}
+    assert second["sparsity"] == first["sparsity"]
+    assert second["generation"]["settings"]["seed"] == 5
+    assert second["generation"]["figures"] != first["generation"]["figures"]
+    assert "sparsity" in (path / "report.html").read_text()
+
+
+def test_what_stands_in_the_way_is_a_remark(run, array):
+    code, _, err, found, _ = run(
+        f"{POISSON} --data {array}", f"{QUICK} --suite generation,representation,reconstruction"
+    )
+    assert code == 0
+    (remark,) = found["generation"]["remarks"]
+    assert remark == "fid: data: got observations of shape (6,), expected images"
+    assert found["representation"]["remarks"] == [
+        "labels: data: got table without labels, expected labels, in an array 'labels' of the .npz file"
+    ]
+    assert "table without labels" in err
+    assert "ssim" not in found["reconstruction"]["figures"]
+
+
+def test_few_observations_and_samples(run):
+    *_, found, _ = run(
+        POISSON, "--samples 20 --checked 40 --suite diagnostics,representation,generation --observations 60"
+    )
+    assert "k-hat: samples: got 20, expected at least 25" in found["diagnostics"]["remarks"][0]
+    assert {check["name"] for check in found["diagnostics"]["checks"]} >= {"dead latents"}
+    remarks = " ".join(found["representation"]["remarks"])
+    assert "knn with 200 labels: number: got 200 labels, expected from 1 to 30" in remarks
+    assert "logistic with 20 labels a class: shots: got 20 a class" in remarks
+    assert "359 held-out images, too few for the FID at 5000" in " ".join(found["generation"]["remarks"])
+
+
+@pytest.mark.parametrize(
+    ("fit", "expected"),
+    [
+        ("--model gaussian", {"importance", "pit", "calibration"}),
+        ("--model categorical", {"importance", "pit", "calibration"}),
+        ("--model lca --inference-steps 5", {"pit"}),
+        (
+            "--model iterative-poisson --test-steps 15 --train-steps 2",
+            {"importance", "pit", "calibration", "rootogram"},
+        ),
+        ("--model predictive-coding --test-steps 15 --train-steps 2", {"pit"}),
+    ],
+)
+def test_every_kind_of_model(run, fit, expected):
+    suites = "--suite reconstruction,sparsity,generation,diagnostics"
+    code, _, _, found, _ = run(f"{fit} --epochs 1 --latent-dim 6", f"{QUICK} {suites} --observations 40 --images 150")
+    assert code == 0
+    assert set(found["diagnostics"]["pictures"]) == expected
+    assert ("amortization_gap" in found["reconstruction"]["figures"]) == (
+        fit in ("--model gaussian", "--model categorical")
+    )
+
+
+def test_recorded_counts(run, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "spikes.npz", data=rng.poisson(2.0, (90, 5)), exposure=rng.uniform(0.5, 2.0, 90))
+    fit = f"--model negbio --likelihood poisson --epochs 2 --latent-dim 3 --data {tmp_path / 'spikes.npz'}"
+    *_, found, _ = run(fit, f"{QUICK} --suite reconstruction,diagnostics")
+    (table,) = found["diagnostics"]["tables"]
+    assert [row[0] for row in table["rows"]] == ["mean", "Fano factor", "zero fraction", "maximum"]
+    assert "rootogram" in found["diagnostics"]["pictures"]
+
+
+def test_a_spoilt_encoder_is_flagged(run):
+    """The encoder of a fitted model, its last layer turned round, says the opposite of what it should."""
+    fit = "--model poisson --epochs 40 --latent-dim 8 --lr 5e-3"
+    line = "--suite diagnostics --samples 400 --checked 100"
+    *_, before, path = run(fit, line)
+    vae = load_vae(path)
     with torch.no_grad():
-        vae.encoder[-1].weight.zero_()
-        vae.encoder[-1].bias.copy_(torch.tensor([10.0, -10, 10, -10, -10, 10, -10, -10]))
-    assert evaluate(vae, X).figures["active_latents"] == 3
+        [weight for name, weight in vae.encoder.named_parameters() if name.endswith("weight")][-1].neg_()
+    folder = RunFolder(path)
+    folder.save_weights(vae.state_dict(), folder.load_weights()[1])
+    *_, after, _ = run(fit, line)
+    for name in ("observations with k-hat above 0.7", "effective part of the samples"):
+        first, second = (
+            next(check for check in found["diagnostics"]["checks"] if check["name"] == name)
+            for found in (before, after)
+        )
+        assert first["verdict"] in ("good", "doubtful")
+        assert second["verdict"] == "bad"
+
+
+def test_restarts_are_compared(run, tmp_path, capsys):
+    run(POISSON, f"{QUICK} --suite sparsity", name="other")
+    other = tmp_path / "runs" / "other"
+    *_, found, path = run(POISSON, f"{QUICK} --suite diagnostics --restarts {other}")
+    (row,) = found["diagnostics"]["tables"][-1]["rows"]
+    # Of one seed.
+    assert row[:2] == ["other", pytest.approx(1)]
+    run("--model poisson --epochs 1 --latent-dim 5", f"{QUICK} --suite sparsity", name="third")
+    assert evaluate.main([str(path), "--suite", "diagnostics", "--restarts", str(tmp_path / "runs" / "third")]) == 2
+    assert "--restarts: got" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("nowhere", "path: got nowhere, whose model.safetensors cannot be read, expected a finished run"),
+        ("{run} --suite all", "--suite: got 'all', expected some of reconstruction"),
+        ("{run} --samples 0", "--samples: got 0, expected a whole number from 2"),
+        ("{run} --frames", "unrecognized arguments: --frames; --help lists the options"),
+        ("{run} --device cuda", "--device: got cuda, but there is none"),
+    ],
+)
+def test_bad_input(command, tmp_path, capsys, line, problem, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert command(f"{POISSON} --name run")[0] == 0
+    assert evaluate.main(line.format(run=tmp_path / "runs" / "run").split()) == 2
+    (last,) = capsys.readouterr().err.splitlines()
+    assert problem in last
+
+
+def test_an_evaluation_of_a_newer_version(run, capsys):
+    *_, path = run(POISSON, f"{QUICK} --suite sparsity")
+    (path / "evaluation.json").write_text('{"version": 2, "suites": {}}')
+    assert evaluate.main([str(path)]) == 2
+    assert "whose evaluation.json is of version 2, expected one of version 1" in capsys.readouterr().err
+    assert json.loads((path / "evaluation.json").read_text())["version"] == 2
+
+
+def test_without_the_extra_the_rest_runs(run, monkeypatch):
+    for module in ("skimage.metrics", "arviz_stats.base", "torch_fidelity"):
+        monkeypatch.setitem(sys.modules, module, None)
+    code, _, _, found, _ = run(POISSON, f"{QUICK} --images 300 --suite reconstruction,generation,diagnostics")
+    assert code == 0
+    for suite, name in (("reconstruction", "ssim"), ("generation", "fid"), ("diagnostics", "k-hat")):
+        assert any(name in remark and "pyrocount[evaluate]" in remark for remark in found[suite]["remarks"])

@@ -24,7 +24,7 @@ from pyrocount import amortized
 from pyrocount import fit as fit_module
 from pyrocount.config import Config
 from pyrocount.data import load_dataset
-from pyrocount.evaluate import evaluate
+from pyrocount.evaluate_amortized import evaluate
 from pyrocount.fit import fit, load, main
 from pyrocount.inference import SPARSE_CODERS
 from pyrocount.models import MODELS

@@ -126,7 +126,7 @@ def test_every_option_of_inference_changes_what_is_trained(tmp_path, array, monk
     def measured(iterative, x, *, beta, steps, seed):
         seen["steps"] = steps
         curve = np.ones(steps)
-        from pyrocount.evaluate import Evaluation
+        from pyrocount.evaluation import Evaluation
 
         return Evaluation({"mean_rate": 0.0}, np.ones((1, 1, 5)), x, np.ones(5)), Curves(curve, curve, curve, curve)
 

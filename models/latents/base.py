@@ -89,6 +89,10 @@ class Latent(PyroModule):
     def code(self, posterior: Any) -> Tensor:
         """The representation of the observations with this posterior, shape (N, K)."""
 
+    def mean_of_code(self, code: Tensor) -> Tensor:
+        """The mean latents of posteriors with these codes (N, K), in which location families are given by theirs."""
+        return code
+
     def divergence(self, posterior: Any) -> Tensor:
         """What each latent contributes to the KL divergence of the posterior from the prior, in nats, shape (N, K)."""
         return kl_divergence(posterior, self.prior().expand(posterior.batch_shape))

@@ -56,6 +56,10 @@ class CategoricalLatent(Latent):
         """The representation: the logits, shape (N, K)."""
         return posterior.logits
 
+    def mean_of_code(self, code: Tensor) -> Tensor:
+        """Probabilities of the classes by codes (N, K), their logits."""
+        return code.softmax(-1)
+
     def divergence(self, posterior: RelaxedCategorical) -> Tensor:
         """What each class contributes to the KL divergence, in nats, shape (N, K); single ones may be negative."""
         return posterior.probs * (posterior.logits - self.prior().logits)

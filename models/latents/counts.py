@@ -49,6 +49,11 @@ class CountLatent(Latent):
         """The relaxation in training mode, ``Discrete()`` in evaluation mode."""
         return self.relaxation if self.training else Discrete()
 
+    def mean_of_code(self, code: Tensor) -> Tensor:
+        """Mean counts of posteriors with these codes (N, K), logarithms of the posterior over the prior mean."""
+        mean: Tensor = self.prior().counts.mean * code.exp()
+        return mean
+
     def set_temperature(self, temperature: float) -> None:
         """Sets the temperature of the relaxation, where it has one."""
         if isinstance(self.relaxation, ArrivalTimes | GumbelSoftmax):

@@ -1,6 +1,6 @@
 """Data sets as arrays: named ones, files of the user's, patches of images, seeded splits."""
 
-from .dataset import NAMED, SCALINGS, Dataset, default_scaling, load_dataset
+from .dataset import NAMED, SCALINGS, Dataset, default_scaling, from_array, load_dataset
 from .files import read_array, user_path
 from .patches import normalise_contrast, whiten
 
@@ -9,6 +9,7 @@ __all__ = [
     "SCALINGS",
     "Dataset",
     "default_scaling",
+    "from_array",
     "load_dataset",
     "normalise_contrast",
     "read_array",

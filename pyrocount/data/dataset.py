@@ -68,6 +68,11 @@ class Dataset:
         units: NDArray[np.float32] = self.to_units(torch.from_numpy(self.test)).numpy()
         return units
 
+    def train_units(self, number: int | None = None) -> NDArray[np.float32]:
+        """The first so many observations for training, by default all, as float32 in the units of models."""
+        units: NDArray[np.float32] = self.to_units(torch.from_numpy(self.train[:number])).numpy()
+        return units
+
     def original(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Takes values from the units of models back to the original ones."""
         return values * self.scale + self.offset
@@ -151,6 +156,24 @@ def load_dataset(
     offset, scale = _scaling(scaling, train, test, raw.limits, data)
     train, test = (_in_units(part, offset, scale, data) for part in (train, test))
     return Dataset(name, train, test, offset, scale, *beside)
+
+
+def from_array(values: Array, *, scaling: str = "standard", name: str = "array") -> Dataset:
+    """Observations in memory, all of them for training and for testing.
+
+    Args:
+        values: shape (N, \\*shape).
+        scaling: see ``load_dataset``.
+        name: for titles and errors.
+
+    Raises:
+        InputError: naming ``scaling``, or ``data``, if values that do not vary are to be scaled.
+    """
+    if scaling not in SCALINGS:
+        raise InputError("scaling", repr(scaling), f"one of {', '.join(SCALINGS)}")
+    offset, scale = _scaling(scaling, values, values, None, name)
+    units = _in_units(values, offset, scale, name)
+    return Dataset(name, units, units, offset, scale)
 
 
 def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bool) -> _Raw:

@@ -5,20 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
-from numpy.typing import NDArray
 from scipy import stats
 
-Array = NDArray[np.floating[Any]]
+from .layout import DATA, FIRST, SECOND, Array, gallery, grid, legend, marker, mosaic
 
 # Means so many times further from the middle one than is usual are left out of a picture's scale.
 FAR = 20
 # The most bars in a histogram.
 BARS = 40
-DATA, FIRST, SECOND = "0.65", "#0072b2", "#d55e00"
 
 
 def reconstructions(x: Array, reconstruction: Array, *, columns: int = 12, rows: int = 3) -> Figure:
@@ -32,13 +28,13 @@ def reconstructions(x: Array, reconstruction: Array, *, columns: int = 12, rows:
     """
     number = min(len(x), columns * rows)
     if x.ndim == 2:
-        figure, axes = _grid(min(number, 24), 4, width=2.2, height=1.2, share=True)
+        figure, axes = grid(min(number, 24), 4, width=2.2, height=1.2, share=True)
         for axis, data, model in zip(axes, x, reconstruction, strict=False):
-            axis.plot(data, _marker(data), color=DATA)
-            axis.plot(model, _marker(model), color=FIRST, linewidth=1)
+            axis.plot(data, marker(data), color=DATA)
+            axis.plot(model, marker(model), color=FIRST, linewidth=1)
             axis.tick_params(labelsize=6)
             axis.spines[["top", "right"]].set_visible(False)
-        _legend(figure, [("data", DATA), ("reconstruction", FIRST)])
+        legend(figure, [("data", DATA), ("reconstruction", FIRST)])
         figure.supxlabel("feature", fontsize=8)
         figure.supylabel("value", fontsize=8)
         return figure
@@ -48,7 +44,7 @@ def reconstructions(x: Array, reconstruction: Array, *, columns: int = 12, rows:
         np.split(np.concatenate([part[:number], blank]), math.ceil(number / columns)) for part in (x, reconstruction)
     ]
     pairs = np.concatenate([row for pair in zip(*rows_of, strict=True) for row in pair])
-    return _mosaic(pairs, columns, (float(x.min()), float(x.max())), labels=("data", "model"))
+    return mosaic(pairs, columns, (float(x.min()), float(x.max())), labels=("data", "model"))
 
 
 def samples(decoded: Array, *, limits: tuple[float, float] | None = None, columns: int = 12) -> Figure:
@@ -59,7 +55,7 @@ def samples(decoded: Array, *, limits: tuple[float, float] | None = None, column
         limits: values shown as black and white; by default those of the samples.
         columns: samples in a row.
     """
-    return _gallery(decoded, columns, limits or (float(decoded.min()), float(decoded.max())))
+    return gallery(decoded, columns, limits or (float(decoded.min()), float(decoded.max())))
 
 
 def dictionary(atoms: Array, *, columns: int | None = None) -> Figure:
@@ -70,7 +66,7 @@ def dictionary(atoms: Array, *, columns: int | None = None) -> Figure:
     """
     columns = columns or max(12, math.ceil(math.sqrt(2 * len(atoms))))
     largest = np.abs(atoms).max(axis=tuple(range(1, atoms.ndim)), keepdims=True)
-    return _gallery(atoms / np.maximum(largest, np.finfo(atoms.dtype).tiny), columns, (-1.0, 1.0))
+    return gallery(atoms / np.maximum(largest, np.finfo(atoms.dtype).tiny), columns, (-1.0, 1.0))
 
 
 def gradient_estimators(
@@ -184,23 +180,23 @@ def training_curves(
     column = {name: np.array([row[name] for row in history]) for name in history[0]}
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     objective, divergence, rate, schedule = figure.subplots(2, 2, sharex=True).flat
-    epoch, marker = column["epoch"], _marker(column["epoch"])
-    objective.plot(epoch, -column["elbo"], marker, color=DATA, label=objective_name)
-    objective.plot(epoch, column["test_nelbo"], marker, color=FIRST, label="held out (exact counts)")
+    epoch, style = column["epoch"], marker(column["epoch"])
+    objective.plot(epoch, -column["elbo"], style, color=DATA, label=objective_name)
+    objective.plot(epoch, column["test_nelbo"], style, color=FIRST, label="held out (exact counts)")
     objective.set_ylabel("negative ELBO (nats)")
     # The first epochs would squeeze the rest of the curve.
     settled = np.concatenate([-column["elbo"], column["test_nelbo"]])
     low, high = settled.min(), np.quantile(settled, 0.95)
     objective.set_ylim(low - 0.05 * (high - low) - 1e-6, high + 0.1 * (high - low) + 1e-6)
     objective.legend(fontsize=7, frameon=False)
-    divergence.plot(epoch, column["test_kl"], marker, color=FIRST)
+    divergence.plot(epoch, column["test_kl"], style, color=FIRST)
     divergence.set_ylabel("held-out KL (nats)")
-    rate.plot(epoch, column["mean_rate"], marker, color=FIRST)
+    rate.plot(epoch, column["mean_rate"], style, color=FIRST)
     rate.set_ylabel("mean count per latent")
     for name, color in (("kl_weight", FIRST), ("temperature", SECOND), ("learning_rate", DATA)):
         largest = column[name].max()
         label = f"{name.replace('_', ' ')} / {largest:.2g}"
-        schedule.plot(epoch, column[name] / largest, marker, color=color, label=label)
+        schedule.plot(epoch, column[name] / largest, style, color=color, label=label)
     schedule.set_ylabel("schedule")
     schedule.legend(fontsize=7, frameon=False)
     for axis in (rate, schedule):
@@ -218,7 +214,7 @@ def count_histograms(counts: Array, latents: Sequence[int]) -> Figure:
         counts: posterior counts, shape (..., K).
         latents: which of the K to show.
     """
-    figure, axes = _grid(len(latents), min(4, len(latents)), width=2.2, height=1.8)
+    figure, axes = grid(len(latents), min(4, len(latents)), width=2.2, height=1.8)
     for axis, latent in zip(axes, latents, strict=False):
         values = counts[..., latent].ravel()
         mean, variance = float(values.mean(dtype=np.float64)), float(values.var(dtype=np.float64))
@@ -243,7 +239,7 @@ def count_histograms(counts: Array, latents: Sequence[int]) -> Figure:
     for axis in axes[len(latents) :]:
         axis.set_axis_off()
     entries = [("counts", DATA), ("Poisson, same mean", FIRST), ("negative binomial, same mean and variance", SECOND)]
-    _legend(figure, entries)
+    legend(figure, entries)
     figure.supxlabel("count per observation", fontsize=8)
     figure.supylabel("frequency", fontsize=8)
     return figure
@@ -259,11 +255,11 @@ def inference_curves(curves: Mapping[str, Array]) -> Figure:
     fit, zeros, energy = figure.subplots(1, 3)
     steps = np.arange(1.0, len(curves["r2"]) + 1)
     for name, label, color in (("r2", "mean", FIRST), ("r2_median", "median", SECOND)):
-        fit.plot(steps, curves[name], _marker(steps), color=color, label=label)
+        fit.plot(steps, curves[name], marker(steps), color=color, label=label)
     fit.set_ylim(bottom=max(fit.get_ylim()[0], -0.5))
     fit.legend(fontsize=7, frameon=False)
-    zeros.plot(steps, curves["zero_fraction"], _marker(steps), color=FIRST)
-    energy.plot(steps, curves["free_energy"], _marker(steps), color=FIRST)
+    zeros.plot(steps, curves["zero_fraction"], marker(steps), color=FIRST)
+    energy.plot(steps, curves["free_energy"], marker(steps), color=FIRST)
     labels = ("$R^2$", "fraction of zero counts", "free energy of a step (nats)")
     for axis, label in zip((fit, zeros, energy), labels, strict=True):
         axis.set_xscale("log")
@@ -278,7 +274,7 @@ def convergence(curves: Mapping[str, Array]) -> Figure:
     figure = Figure(figsize=(5, 3), layout="constrained")
     axis = figure.subplots()
     for (name, curve), color in zip(curves.items(), (FIRST, SECOND, DATA), strict=False):
-        axis.plot(np.arange(1, len(curve) + 1), curve, _marker(curve), color=color, label=name)
+        axis.plot(np.arange(1, len(curve) + 1), curve, marker(curve), color=color, label=name)
     axis.set_xscale("log")
     axis.set_xlabel("step of inference")
     axis.set_ylabel("$R^2$")
@@ -298,15 +294,15 @@ def pairs_by_kind(pairs: Mapping[str, tuple[Array, Array]]) -> Figure:
     if first.ndim > 2:
         rows = np.concatenate([part for pair in pairs.values() for part in pair])
         labels = [label for kind in pairs for label in (kind, "model")]
-        return _mosaic(rows, len(first), (float(first.min()), float(first.max())), labels=labels)
-    figure, axes = _grid(4 * len(pairs), 4, width=2.2, height=1.2)
+        return mosaic(rows, len(first), (float(first.min()), float(first.max())), labels=labels)
+    figure, axes = grid(4 * len(pairs), 4, width=2.2, height=1.2)
     for row, (kind, (inputs, outputs)) in enumerate(pairs.items()):
         for axis, data, model in zip(axes[4 * row : 4 * row + 4], inputs, outputs, strict=False):
-            axis.plot(data, _marker(data), color=DATA)
-            axis.plot(model, _marker(model), color=FIRST, linewidth=1)
+            axis.plot(data, marker(data), color=DATA)
+            axis.plot(model, marker(model), color=FIRST, linewidth=1)
             axis.tick_params(labelsize=6)
         axes[4 * row].set_title(kind, fontsize=7, loc="left")
-    _legend(figure, [("data", DATA), ("reconstruction", FIRST)])
+    legend(figure, [("data", DATA), ("reconstruction", FIRST)])
     return figure
 
 
@@ -345,74 +341,13 @@ def trajectories(x: Array, reconstruction: Array, steps: Array) -> Figure:
         rows = np.concatenate([x[None], reconstruction])
         labels = ["data", *(f"step {step}" for step in steps)]
         limits = float(x.min()), float(x.max())
-        return _mosaic(rows.reshape(-1, *x.shape[1:]), len(x), limits, labels=labels)
-    figure, axes = _grid(len(x), 4, width=2.2, height=1.4, share=True)
+        return mosaic(rows.reshape(-1, *x.shape[1:]), len(x), limits, labels=labels)
+    figure, axes = grid(len(x), 4, width=2.2, height=1.4, share=True)
     for axis, data, path in zip(axes, x, reconstruction.swapaxes(0, 1), strict=False):
-        axis.plot(data, _marker(data), color=DATA)
+        axis.plot(data, marker(data), color=DATA)
         for place, model in enumerate(path):
-            axis.plot(model, _marker(model), color=FIRST, linewidth=0.8, alpha=(place + 1) / len(path))
+            axis.plot(model, marker(model), color=FIRST, linewidth=0.8, alpha=(place + 1) / len(path))
         axis.tick_params(labelsize=6)
         axis.spines[["top", "right"]].set_visible(False)
-    _legend(figure, [("data", DATA), (f"steps {steps[0]} (pale) to {steps[-1]}", FIRST)])
+    legend(figure, [("data", DATA), (f"steps {steps[0]} (pale) to {steps[-1]}", FIRST)])
     return figure
-
-
-def _gallery(items: Array, columns: int, limits: tuple[float, float]) -> Figure:
-    if items.ndim > 2:
-        return _mosaic(items, min(columns, len(items)), limits)
-    figure, axes = _grid(len(items), columns, width=1.2)
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, item in zip(axes, items, strict=False):
-        axis.plot(item, _marker(item), color=FIRST, linewidth=0.8)
-        axis.axhline(0, color=DATA, linewidth=0.4, zorder=0)
-        axis.set_ylim(limits[0] - 1e-6, limits[1] + 1e-6)
-    return figure
-
-
-def _mosaic(images: Array, columns: int, limits: tuple[float, float], labels: Sequence[str] = ()) -> Figure:
-    """Images (N, channels, height, width) in rows on white: three channels in colour, others as their mean in grey.
-
-    A pixel in eight, at least one, is the space between them. Labels name the rows, in turn.
-    """
-    low, high = limits
-    shown = images if images.shape[1] == 3 else images.mean(1, keepdims=True).repeat(3, 1)
-    shown = np.clip((shown - low) / max(high - low, 1e-12), 0, 1)
-    rows = math.ceil(len(shown) / columns)
-    gap = max(1, shown.shape[-1] // 8)
-    blank = np.full((rows * columns - len(shown), *shown.shape[1:]), np.nan)
-    tiles = np.pad(np.concatenate([shown, blank]), [(0, 0), (0, 0), (0, gap), (0, gap)], constant_values=np.nan)
-    _, _, height, width = tiles.shape
-    canvas = tiles.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2).reshape(rows * height, -1, 3)
-
-    tile = min(0.6, 10 / columns)
-    figure = Figure(figsize=(tile * columns + 0.4, tile * rows * height / width + 0.1), layout="constrained")
-    axis = figure.subplots()
-    axis.imshow(np.nan_to_num(canvas[:-gap, :-gap], nan=1.0), interpolation="nearest")
-    axis.set_xticks([])
-    centres = np.arange(rows) * height + (height - gap - 1) / 2 if labels else []
-    axis.set_yticks(centres, [labels[row % len(labels)] for row in range(len(centres))], fontsize=7)
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
-    return figure
-
-
-def _marker(points: Array) -> str:
-    """The style of a curve; one of a single point is a dot."""
-    return "o" if len(points) == 1 else "-"
-
-
-def _legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
-    handles = [
-        Line2D([], [], color=color, label=label, linewidth=4 if color == DATA else 1.5) for label, color in entries
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(entries), fontsize=7, frameon=False)
-
-
-def _grid(
-    number: int, columns: int, width: float = 0.7, height: float = 0.7, share: bool = False
-) -> tuple[Figure, list[Axes]]:
-    columns = min(columns, number)
-    rows = math.ceil(number / columns)
-    figure = Figure(figsize=(width * columns + 0.4, height * rows + 0.3), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)

@@ -1,0 +1,61 @@
+"""Latents of a fitted model beside their prior, and beside those of another fit."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import ks_2samp
+
+Array = NDArray[np.floating[Any]]
+
+
+def aggregate_distance(posterior: Array, prior: Array) -> Array:
+    """How far the posterior of each latent, averaged over observations, is from its prior.
+
+    A model whose aggregate posterior is not its prior generates from latents that no data have.
+
+    Args:
+        posterior: samples of the latents of data, shape (S, N, K).
+        prior: samples of the prior, shape (M, K).
+
+    Returns:
+        The largest distance between the two distribution functions, from 0 to 1, shape (K,).
+
+    Reference:
+        Hoffman and Johnson, ELBO Surgery, NIPS workshop on Advances in Approximate Bayesian Inference 2016.
+
+    >>> aggregate_distance(np.array([[[0.0], [0.0]]]), np.array([[0.0], [1.0]])).tolist()
+    [0.5]
+    """
+    drawn = posterior.reshape(-1, posterior.shape[-1])
+    return np.array(
+        [ks_2samp(one, other, method="asymp").statistic for one, other in zip(drawn.T, prior.T, strict=True)]
+    )
+
+
+def match_latents(reference: Array, dictionary: Array) -> tuple[NDArray[np.int64], Array]:
+    """Pairs the latents of two fits, whose order means nothing, by what they do in the decoder.
+
+    Args:
+        reference: what each latent of the one adds to the decoder's output, shape (K, \\*shape).
+        dictionary: the same of the other.
+
+    Returns:
+        For each latent of the reference the one of the other fit, shape (K,), so that the sum of the cosines of the
+        pairs is the largest (the Hungarian algorithm), and the cosines, shape (K,).
+
+    >>> order, cosine = match_latents(np.eye(3), np.eye(3)[[2, 0, 1]] * 5)
+    >>> order.tolist(), cosine.tolist()
+    ([1, 2, 0], [1.0, 1.0, 1.0])
+    """
+    first, second = (_unit(part.reshape(len(part), -1)) for part in (reference, dictionary))
+    cosine = first @ second.T
+    rows, order = linear_sum_assignment(-cosine)
+    return order.astype(np.int64), cosine[rows, order]
+
+
+def _unit(rows: Array) -> Array:
+    rows = rows.astype(np.float64)
+    unit: Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+    return unit

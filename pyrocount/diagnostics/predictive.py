@@ -1,0 +1,120 @@
+"""Whether data drawn from the posterior look like the data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A statistic of the data beside that of data drawn from the posterior.
+
+    Attributes:
+        name: of the statistic.
+        observed: of the data.
+        predicted: mean over the draws.
+        low: lower end of the interval with 95 % of the draws.
+        high: upper end.
+        p_value: two-sided; small where hardly any draw is as extreme as the data.
+        error: |predicted - observed|, relative to the observed value (for data other than counts, a mean or maximum is
+            relative to their standard deviation).
+    """
+
+    name: str
+    observed: float
+    predicted: float
+    low: float
+    high: float
+    p_value: float
+    error: float
+
+
+def fano_factor(x: Array) -> float:
+    """Variance over mean across observations (N, ...), averaged over the features that are ever active.
+
+    >>> fano_factor(np.array([[0.0, 0.0], [2.0, 0.0]]))
+    1.0
+    """
+    rows = x.reshape(len(x), -1).astype(np.float64)
+    mean = rows.mean(0)
+    active = mean > 0
+    return float(np.mean(rows.var(0)[active] / mean[active])) if active.any() else float("nan")
+
+
+STATISTICS: dict[str, Callable[[Array], float]] = {
+    "mean": lambda x: float(np.mean(x, dtype=np.float64)),
+    "Fano factor": fano_factor,
+    "variance": lambda x: float(np.var(x, dtype=np.float64)),
+    "zero fraction": lambda x: float(np.mean(x == 0)),
+    "maximum": lambda x: float(np.max(x)),
+}
+OF_COUNTS = ("mean", "Fano factor", "zero fraction", "maximum")
+OF_NUMBERS = ("mean", "variance", "maximum")
+
+
+def predictive_checks(x: Array, replicates: Array, *, counts: bool) -> list[Comparison]:
+    """Posterior predictive checks of data as a whole.
+
+    Args:
+        x: observations, shape (N, \\*shape).
+        replicates: draws of the posterior predictive distribution, shape (S, N, \\*shape).
+        counts: whether the data are counts: mean, Fano factor, zero fraction and maximum are compared; else mean,
+            variance and maximum.
+
+    Reference:
+        Gelman, Meng and Stern, Posterior Predictive Assessment of Model Fitness via Realized Discrepancies, Statistica
+        Sinica 1996.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x, same = rng.poisson(2.0, (500, 3)), rng.poisson(2.0, (200, 500, 3))
+    >>> [check.p_value > 0.05 for check in predictive_checks(x, same, counts=True)]
+    [True, True, True, True]
+    """
+    found = []
+    for name in OF_COUNTS if counts else OF_NUMBERS:
+        statistic = STATISTICS[name]
+        observed, drawn = statistic(x), np.array([statistic(one) for one in replicates])
+        above, below = (
+            ((drawn >= observed).sum() + 1) / (len(drawn) + 1),
+            ((drawn <= observed).sum() + 1) / (len(drawn) + 1),
+        )
+        low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        predicted = float(drawn.mean())
+        size = abs(observed) if counts or name == "variance" else float(np.std(x, dtype=np.float64))
+        error = abs(predicted - observed) / size if size > 0 else float("nan")
+        p_value = min(1.0, 2 * float(min(above, below)))
+        found.append(Comparison(name, observed, predicted, float(low), float(high), p_value, error))
+    return found
+
+
+def rootogram(counts: Array, expected: Array, *, largest: int = 40) -> tuple[Array, Array]:
+    """How often each count is observed and expected, from 0 on, for a picture of their square roots.
+
+    Args:
+        counts: observed, any shape.
+        expected: draws of the expected counts, any shape.
+        largest: count from which on all are taken together.
+
+    Returns:
+        Observed and expected relative frequencies of 0, 1, ..., up to the largest that occurs or ``largest``.
+
+    Reference:
+        Tukey, Some Graphic and Semigraphic Displays, 1972; Kleiber and Zeileis, Visualizing Count Data Regressions
+        Using Rootograms, The American Statistician 2016.
+
+    >>> rootogram(np.array([0.0, 0.0, 1.0, 3.0]), np.array([0.0, 1.0]))[0].tolist()
+    [0.5, 0.25, 0.0, 0.25]
+    """
+    top = int(min(largest, max(counts.max(), expected.max())))
+    observed, drawn = (
+        np.bincount(np.minimum(values, top).astype(int).ravel(), minlength=top + 1) / values.size
+        for values in (counts, expected)
+    )
+    return observed, drawn

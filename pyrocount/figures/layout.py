@@ -1,0 +1,79 @@
+"""How pictures are laid out: mosaics of images, grids of axes, legends."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+DATA, FIRST, SECOND = "0.65", "#0072b2", "#d55e00"
+
+
+def gallery(items: Array, columns: int, limits: tuple[float, float]) -> Figure:
+    """Images in rows, or curves (N, features) in a grid, on one scale."""
+    if items.ndim > 2:
+        return mosaic(items, min(columns, len(items)), limits)
+    figure, axes = grid(len(items), columns, width=1.2)
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, item in zip(axes, items, strict=False):
+        axis.plot(item, marker(item), color=FIRST, linewidth=0.8)
+        axis.axhline(0, color=DATA, linewidth=0.4, zorder=0)
+        axis.set_ylim(limits[0] - 1e-6, limits[1] + 1e-6)
+    return figure
+
+
+def mosaic(images: Array, columns: int, limits: tuple[float, float], labels: Sequence[str] = ()) -> Figure:
+    """Images (N, channels, height, width) in rows on white: three channels in colour, others as their mean in grey.
+
+    A pixel in eight, at least one, is the space between them. Labels name the rows, in turn.
+    """
+    low, high = limits
+    shown = images if images.shape[1] == 3 else images.mean(1, keepdims=True).repeat(3, 1)
+    shown = np.clip((shown - low) / max(high - low, 1e-12), 0, 1)
+    rows = math.ceil(len(shown) / columns)
+    gap = max(1, shown.shape[-1] // 8)
+    blank = np.full((rows * columns - len(shown), *shown.shape[1:]), np.nan)
+    tiles = np.pad(np.concatenate([shown, blank]), [(0, 0), (0, 0), (0, gap), (0, gap)], constant_values=np.nan)
+    _, _, height, width = tiles.shape
+    canvas = tiles.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2).reshape(rows * height, -1, 3)
+
+    tile = min(0.6, 10 / columns)
+    figure = Figure(figsize=(tile * columns + 0.4, tile * rows * height / width + 0.1), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(np.nan_to_num(canvas[:-gap, :-gap], nan=1.0), interpolation="nearest")
+    axis.set_xticks([])
+    centres = np.arange(rows) * height + (height - gap - 1) / 2 if labels else []
+    axis.set_yticks(centres, [labels[row % len(labels)] for row in range(len(centres))], fontsize=7)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    return figure
+
+
+def marker(points: Array) -> str:
+    """The style of a curve; one of a single point is a dot."""
+    return "o" if len(points) == 1 else "-"
+
+
+def legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
+    """A legend above the figure, of names and colours."""
+    handles = [
+        Line2D([], [], color=color, label=label, linewidth=4 if color == DATA else 1.5) for label, color in entries
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(entries), fontsize=7, frameon=False)
+
+
+def grid(
+    number: int, columns: int, width: float = 0.7, height: float = 0.7, share: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a grid of axes, and these in one list."""
+    columns = min(columns, number)
+    rows = math.ceil(number / columns)
+    figure = Figure(figsize=(width * columns + 0.4, height * rows + 0.3), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)

@@ -1,0 +1,185 @@
+"""How close generated images are to real ones: Frechet and kernel distances of features, by torch-fidelity."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pyrocount.errors import InputError, needing
+
+Array = NDArray[np.floating[Any]]
+
+# Of the seeded extractor; a covariance needs some times more samples than features.
+FEATURES = 64
+SEEDED, INCEPTION = "pyrocount-seeded", "inception-v3-compat"
+SUBSETS, SUBSET_SIZE = 100, 1000
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far generated images are from real ones.
+
+    Attributes:
+        extractor: ``"inception-v3-compat"``, whose figures compare with published ones, or ``"pyrocount-seeded"``,
+            a small network with random weights from a fixed seed, whose figures compare with its own alone.
+        fid: Frechet distance by the number of images of each kind.
+        kid: kernel distance, a mean over 100 subsets of up to 1000 images.
+        kid_deviation: standard deviation over the subsets.
+    """
+
+    extractor: str
+    fid: dict[int, float]
+    kid: float
+    kid_deviation: float
+
+
+def generation_distances(
+    real: Array,
+    generated: Array,
+    *,
+    numbers: Sequence[int] = (5000, 10_000),
+    inception_weights: str | Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Distances:
+    """Frechet (FID) and kernel (KID) distances of features of real and generated images.
+
+    Args:
+        real: values in [0, 1], shape (N, channels, height, width) with one or three channels.
+        generated: of the same shape but for N; what is outside of [0, 1] is clipped. As many images of each kind are
+            taken as the larger of ``numbers``.
+        numbers: of images, for each of which there is a FID.
+        inception_weights: file of Inception's weights in torch-fidelity's format, or ``"download"`` to fetch them;
+            by default the seeded extractor is taken instead.
+        seed: of the subsets.
+        device: ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        InputError: naming ``numbers``, if there are fewer images, or so few that a covariance of the features has no
+            meaning; ``inception_weights``; ``generated``, if there are other than one or three channels; or
+            ``generation``, if torch-fidelity is not installed.
+
+    References:
+        Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017 (FID); Binkowski et al., Demystifying
+        MMD GANs, ICLR 2018 (KID).
+    """
+    if real.ndim != 4 or real.shape[1] not in (1, 3) or generated.shape[1:] != real.shape[1:]:
+        problem = f"shapes {real.shape} and {generated.shape}"
+        raise InputError("generated", problem, "images (N, channels, height, width) of one or three channels")
+    available = min(len(real), len(generated))
+    for number in numbers:
+        if not 2 * FEATURES <= number <= available:
+            problem = f"{number}, with {len(real)} real and {len(generated)} generated images"
+            raise InputError("numbers", problem, f"at least {2 * FEATURES}, and as many images of each kind")
+    with needing("evaluate", "generation", "FID"):
+        import torch_fidelity
+    extractor, options = _extractor(inception_weights)
+    fid = {}
+    metrics: dict[str, float] = {}
+    for number in sorted(numbers):
+        last = number == max(numbers)
+        try:
+            metrics = torch_fidelity.calculate_metrics(
+                input1=_Images(generated[:number]),
+                input2=_Images(real[:number]),
+                feature_extractor=extractor,
+                cuda=device == "cuda",
+                fid=True,
+                kid=last,
+                kid_subsets=SUBSETS,
+                kid_subset_size=min(SUBSET_SIZE, number // 2),
+                rng_seed=seed,
+                cache=False,
+                verbose=False,
+                save_cpu_ram=True,
+                **options,
+            )
+        except (OSError, RuntimeError, KeyError, ValueError, UnpicklingError) as error:
+            if inception_weights is None:
+                raise
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            problem = f"{inception_weights} ({reason})"
+            expected = "a file of them in torch-fidelity's format, or 'download' where there is a connection"
+            raise InputError("inception_weights", problem, expected) from error
+        fid[number] = float(metrics["frechet_inception_distance"])
+    kid, deviation = (float(metrics[f"kernel_inception_distance_{part}"]) for part in ("mean", "std"))
+    return Distances(extractor, fid, kid, deviation)
+
+
+class _Images(torch.utils.data.Dataset[Tensor]):
+    """Bytes of three channels, as torch-fidelity takes them."""
+
+    def __init__(self, images: Array) -> None:
+        self.images = torch.from_numpy(np.clip(np.rint(images * 255), 0, 255).astype(np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index].expand(3, -1, -1)
+
+
+def _extractor(inception_weights: str | Path | None) -> tuple[str, dict[str, Any]]:
+    if inception_weights is None:
+        _register_seeded()
+        return SEEDED, {"feature_layer_fid": "features", "feature_layer_kid": "features"}
+    if str(inception_weights) == "download":
+        return INCEPTION, {}
+    if not Path(inception_weights).is_file():
+        raise InputError("inception_weights", f"{inception_weights}, which is no file", "a file, or 'download'")
+    return INCEPTION, {"feature_extractor_weights_path": str(inception_weights)}
+
+
+@cache
+def _register_seeded() -> None:
+    from torch_fidelity import FeatureExtractorBase, register_feature_extractor
+
+    class SeededExtractor(FeatureExtractorBase):  # type: ignore[misc]
+        """Three convolutions with random weights, of which the means and deviations over the image are the features."""
+
+        def __init__(self, name: str, features_list: Sequence[str], **options: Any) -> None:
+            super().__init__(name, features_list)
+            generator = torch.Generator().manual_seed(0)
+            widths = (3, 16, 32, FEATURES // 2)
+            self.layers = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
+            with torch.no_grad():
+                for parameter in self.layers.parameters():
+                    fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
+                    deviation = math.sqrt(2 / fan_in) if parameter.ndim > 1 else 0.1
+                    parameter.copy_(deviation * torch.randn(parameter.shape, generator=generator))
+            self.requires_grad_(False)
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            return ("features",)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return "features"
+
+        @staticmethod
+        def can_be_compiled() -> bool:
+            return False
+
+        @staticmethod
+        def get_dummy_input_for_compile() -> None:
+            return None
+
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            x = images.float() / 127.5 - 1
+            for number, layer in enumerate(self.layers):
+                x = layer(x).relu()
+                if number < len(self.layers) - 1 and min(x.shape[2:]) > 3:
+                    x = nn.functional.avg_pool2d(x, 2)
+            return (torch.cat([x.mean((2, 3)), x.flatten(2).std(2)], 1),)
+
+    register_feature_extractor(SEEDED, SeededExtractor)

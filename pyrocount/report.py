@@ -1,0 +1,148 @@
+"""The report of an evaluation: one HTML file with all figures, tables and pictures, which opens offline."""
+
+import base64
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from pyrocount.run import RunFolder
+
+# Pictures of the fit that belong to a suite.
+OF_THE_FIT = {
+    "reconstruction": {"reconstructions": "Data and reconstructions", "curves": "Inference", "trajectories": "Steps"},
+    "sparsity": {"dictionary": "What each latent adds", "counts": "Counts of some latents", "spikes": "Spikes"},
+}
+CAPTIONS = {
+    "worst_reconstructions": "The worst reconstructions",
+    "generated": "Means of the data given samples of the prior",
+    "information": "Information and selectivity of the latents",
+    "mean_variance": "Mean and variance of the latent counts",
+    "importance": "Importance weights of posterior samples",
+    "pit": "Calibration of the predictions",
+    "calibration": "Simulation-based calibration of the latents",
+    "rootogram": "Hanging rootograms",
+    "restarts": "Latents of the restarts",
+    "training": "Training",
+}
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { border-bottom: 1px solid #ccc; margin-top: 2.5rem; }
+nav a { margin-right: 1rem; } table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .15rem .8rem .15rem 0; text-align: left; border-bottom: 1px solid #eee; vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; }
+figcaption, .quiet { color: #666; font-size: .9rem; }
+.verdict { display: inline-block; min-width: 4.5rem; text-align: center; border-radius: .3rem; color: #fff;
+  padding: 0 .4rem; font-size: .85rem; }
+.good { background: #2a7f3f; } .doubtful { background: #b26a00; } .bad { background: #b3261e; }
+.unknown { background: #777; } .remark { background: #fff6e0; padding: .3rem .8rem; margin: .3rem 0; }
+"""
+
+
+def report(run: RunFolder, suites: Mapping[str, Any]) -> str:
+    """The HTML of what suites have found, with the pictures of the run folder in it.
+
+    Args:
+        run: the folder.
+        suites: as in ``evaluation.json``, by name.
+    """
+    config = run.read_json("config.json")
+    title = f"{config['model']} on {config['data'].rsplit('/', 1)[-1]}"
+    links = "".join(f'<a href="#{name}">{name}</a>' for name in (*suites, "configuration"))
+    head = f"{config['latent_dim']} latents, seed {config['seed']}, {config['epochs']} epochs"
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="quiet">{escape(head)}</p>',
+        f"<nav>{links}</nav>",
+        _summary(suites),
+    ]
+    body += [_section(run, name, found) for name, found in suites.items()]
+    rows = [
+        [name, "" if value is None else str(value)] for name, value in config.items() if name not in ("out", "resume")
+    ]
+    rows = [[name, value.rsplit("/", 1)[-1] if name in ("data", "data_dir") else value] for name, value in rows]
+    body += [
+        '<h2 id="configuration">configuration</h2>',
+        _picture(run, "training"),
+        _table("", ["option", "value"], rows),
+    ]
+    content = "\n".join(body)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n{content}\n</body></html>\n"
+    )
+
+
+def _summary(suites: Mapping[str, Any]) -> str:
+    """The verdicts of all checks, first."""
+    checks = [check for found in suites.values() for check in found["checks"]]
+    if not checks:
+        return ""
+    lines = "".join(
+        f"<tr><td>{_badge(check['verdict'])}</td><td class=number>{_number(check['value'])}</td>"
+        f"<td><b>{escape(check['name'])}</b><br><span class=quiet>{escape(check['sentence'])} "
+        f"Good {_side(check)} {check['good']:g}, bad {_side(check, False)} {check['bad']:g}.</span></td></tr>"
+        for check in checks
+    )
+    return f"<h2>Can the posterior be trusted?</h2><table>{lines}</table>"
+
+
+def _section(run: RunFolder, name: str, found: Mapping[str, Any]) -> str:
+    parts = [f'<h2 id="{name}">{name}</h2>']
+    parts += [f'<p class="remark">{escape(remark)}</p>' for remark in found["remarks"]]
+    rows = []
+    for figure, value in found["figures"].items():
+        interval = ""
+        if isinstance(value, Mapping):
+            known = value["low"] is not None
+            interval = f"{_number(value['low'])} to {_number(value['high'])}" if known else ""
+            value = value["mean"]
+        rows.append([figure.replace("_", " "), value, interval])
+    if rows:
+        parts.append(_table("", ["figure", "value", "95 % interval"], rows))
+    parts += [_table(table["title"], table["header"], table["rows"]) for table in found["tables"]]
+    parts += [_picture(run, picture) for picture in found["pictures"]]
+    parts += [_picture(run, picture, caption) for picture, caption in OF_THE_FIT.get(name, {}).items()]
+    settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found["settings"].items() if value)
+    parts.append(f'<p class="quiet">{escape(settings)}; {found["seconds"]:g} s</p>')
+    return "\n".join(parts)
+
+
+def _table(title: str, header: list[str], rows: list[list[Any]]) -> str:
+    caption = f"<h3>{escape(title)}</h3>" if title else ""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    lines = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in rows)
+    return f"{caption}<table><tr>{head}</tr>{lines}</table>"
+
+
+def _cell(cell: Any) -> str:
+    if isinstance(cell, str):
+        return f"<td>{escape(cell)}</td>"
+    return f"<td class=number>{_number(cell)}</td>"
+
+
+def _picture(run: RunFolder, name: str, caption: str | None = None) -> str:
+    """A picture of the run as a part of the page; nothing where the run has none of the name."""
+    path = run.path / "figures" / f"{name}.png"
+    if not path.is_file():
+        return ""
+    content = path.read_bytes()
+    # A PNG has its width there; of the two pixels in each direction, sharp screens show both.
+    width = int.from_bytes(content[16:20]) // 2
+    text = escape(caption or CAPTIONS.get(name, name))
+    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    image = f'<img src="{source}" width="{width}" alt="{text}">'
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
+
+
+def _badge(verdict: str) -> str:
+    return f'<span class="verdict {verdict}">{verdict}</span>'
+
+
+def _side(check: Mapping[str, Any], good: bool = True) -> str:
+    return "up to" if (check["bad"] >= check["good"]) == good else "from"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,45 @@
+"""How close what the prior generates is to the data."""
+
+from pyrocount import figures
+from pyrocount.errors import InputError
+from pyrocount.metrics.generation import FEATURES, INCEPTION, generation_distances
+
+from .base import Result, Subject
+
+
+def generation(subject: Subject) -> Result:
+    """FID and KID of means of the data given samples of the prior; of other than images, a picture alone."""
+    result, adapter = Result(), subject.adapter
+    number = max(subject.images)
+    _, means, _ = adapter.prior_draws(number, seed=subject.seed)
+    result.pictures["generated"] = figures.samples(means[:60])
+    result.figures["generated_mean"], result.figures["generated_deviation"] = float(means.mean()), float(means.std())
+    test, _ = subject.test()
+    result.figures["data_mean"], result.figures["data_deviation"] = float(test.mean()), float(test.std())
+    with result.attempt("fid"):
+        if not subject.is_images:
+            raise InputError("data", f"observations of shape {subject.data.shape}", "images")
+        real = subject.data.test_units()
+        numbers = [wanted for wanted in subject.images if wanted <= len(real)]
+        for wanted in subject.images:
+            if wanted > len(real):
+                problem = f"{len(real)} held-out images, too few for the FID at {wanted}"
+                result.remarks.append(f"fid: data: got {problem}, expected as many")
+        if not numbers:
+            raise InputError("images", f"{len(real)} held-out ones", f"{2 * FEATURES} or more, and --images")
+        distances = generation_distances(
+            *(subject.unit_range(part[: max(numbers)]) for part in (real, means)),
+            numbers=numbers,
+            inception_weights=subject.inception_weights,
+            seed=subject.seed,
+        )
+        suffix = "" if distances.extractor == INCEPTION else "_seeded"
+        result.figures |= {f"fid_{count}{suffix}": value for count, value in distances.fid.items()}
+        result.figures |= {f"kid{suffix}": distances.kid, f"kid{suffix}_deviation": distances.kid_deviation}
+        if suffix:
+            result.remarks.append(
+                "fid_seeded and kid_seeded are of a small network with random weights from a fixed seed: they compare "
+                "models of this package with each other, not with published figures, for which there is "
+                "--inception-weights"
+            )
+    return result

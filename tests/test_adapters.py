@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+
+from pyrocount.adapters import adapt
+from pyrocount.iterative import make_iterative
+from pyrocount.models import make_vae
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(7, 5)).astype(np.float32)
+COUNTS = RNG.poisson(2.0, (7, 5)).astype(np.float32)
+EXPOSURE = np.linspace(0.5, 2.0, 7, dtype=np.float32)
+AMORTIZED = ["poisson", "negbio", "gaussian", "laplace", "categorical"]
+ITERATIVE = ["iterative-poisson", "predictive-coding"]
+
+
+def fitted(kind, **options):
+    torch.manual_seed(0)
+    if kind in ITERATIVE:
+        return make_iterative(kind, (5,), latent_dim=3, **options)
+    return make_vae(kind, (5,), latent_dim=3, **options)
+
+
+@pytest.mark.parametrize("kind", AMORTIZED + ITERATIVE)
+def test_shapes_and_kinds(kind):
+    adapter = adapt(fitted(kind), steps=5)
+    drawn = adapter.draws(X, samples=4, replicate=True, batch_size=3)
+    assert drawn.z.shape == (4, 7, 3)
+    assert drawn.log_weights.shape == (4, 7)
+    assert drawn.replicates.shape == drawn.each_log_likelihood.shape == (4, 7, 5)
+    np.testing.assert_allclose(drawn.each_log_likelihood.sum(2), drawn.log_likelihood, rtol=1e-4)
+    assert np.isfinite(drawn.log_weights).all()
+    assert adapter.has_counts == ("poisson" in kind or "negbio" in kind)
+    if adapter.has_counts:
+        assert (drawn.z == drawn.z.round()).all()
+    assert adapter.code(X, batch_size=4).shape == (7, 3)
+    assert [part.shape for part in adapter.prior_draws(6)] == [(6, 3), (6, 5), (6, 5)]
+    assert adapter.dictionary().shape == (3, 5)
+    assert adapter.has_density == (kind != "predictive-coding")
+    assert adapt(fitted(kind)).draws(X[:2], samples=2).replicates is None
+
+
+@pytest.mark.parametrize("kind", AMORTIZED)
+def test_amortised_weights_are_those_of_the_model(kind):
+    vae = fitted(kind, likelihood="poisson").train()
+    adapter = adapt(vae)
+    drawn = adapter.draws(COUNTS, EXPOSURE, samples=6)
+    assert vae.training
+    z, data, windows = (torch.tensor(part) for part in (drawn.z, COUNTS, EXPOSURE))
+    vae.eval()
+    with torch.no_grad():
+        posterior = vae.encode(data, windows)
+        prior = vae.latent.prior()
+        prior = prior.to_event(1 - len(prior.event_shape))
+        nll = -vae.likelihood(vae.decode(z), windows).log_prob(data).sum(2)
+        expected = prior.log_prob(z) - posterior.log_prob(z) - nll
+    np.testing.assert_allclose(drawn.log_weights, expected, rtol=1e-4, atol=1e-4)
+    weights = adapter.log_weights(COUNTS, EXPOSURE, samples=6)
+    np.testing.assert_array_equal(weights, drawn.log_weights)
+
+
+@pytest.mark.parametrize("kind", ["poisson", "gaussian", "iterative-poisson"])
+def test_the_mean_weight_is_the_mean_bound(kind):
+    """The mean of the log weights is the ELBO that evaluation finds by other samples."""
+    adapter = adapt(fitted(kind), steps=30)
+    samples = 3000
+    weights = adapter.log_weights(X, samples=samples)
+    evaluation = adapter.evaluate(X)
+    kl = evaluation.each["kl"]
+    # Eight samples in the one, one in the iterative one, many in the other.
+    few = 1 if kind.startswith("iterative") else 8
+    error = weights.std(0) * np.sqrt(1 / few + 1 / samples)
+    assert kl.shape == (7,)
+    assert np.abs(weights.mean(0) + evaluation.each["nelbo"]).max() < 4.5 * error.max()
+
+
+def test_more_samples_keep_the_first():
+    adapter = adapt(fitted("poisson"))
+    np.testing.assert_array_equal(adapter.log_weights(X, samples=40)[:20], adapter.log_weights(X, samples=20))
+    assert len(np.unique(adapter.log_weights(X, samples=60), axis=0)) > 55
+
+
+@pytest.mark.parametrize("kind", ["poisson", "negbio", "gaussian", "laplace"])
+def test_the_mean_of_a_code_is_that_of_the_posterior(kind):
+    vae = fitted(kind, shared_dispersion=True).eval()
+    adapter = adapt(vae)
+    with torch.no_grad():
+        posterior = vae.posterior(torch.tensor(X))
+        expected = vae.likelihood(vae.decode(posterior.mean)).mean
+    np.testing.assert_allclose(adapter.mean_of_code(adapter.code(X)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_iterative_codes_are_distances_from_the_prior():
+    iterative = fitted("iterative-poisson")
+    adapter = adapt(iterative, steps=9)
+    state = iterative.infer(X, steps=9, seed=3).state
+    expected = np.asarray(state.potentials) - np.asarray(iterative.parameters["prior.log_rate"])
+    np.testing.assert_allclose(adapter.code(X, seed=3), expected, rtol=1e-5, atol=1e-6)
+    at_prior = adapter.mean_of_code(np.zeros((1, 3), np.float32))
+    rate = np.exp(np.asarray(iterative.parameters["prior.log_rate"]))
+    np.testing.assert_allclose(
+        at_prior[0], np.asarray(iterative.model.decode(iterative.parameters, rate[None]))[0], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "soft"),
+    [({"estimator": "arrival"}, True), ({"estimator": "gumbel"}, True), ({"estimator": "arrival-hard"}, False),
+     ({"estimator": "stein"}, False)],
+)  # fmt: skip
+def test_soft_samples_are_those_of_training(options, soft):
+    vae = fitted("poisson", temperature=1.0, **options).eval()
+    relaxed = adapt(vae).relaxed_nll(X)
+    assert not vae.training
+    assert (relaxed is not None) == soft
+    if soft:
+        exact = adapt(vae).evaluate(X).each["nll"]
+        assert relaxed.shape == exact.shape
+        assert not np.allclose(relaxed, exact, rtol=1e-3)

@@ -1,0 +1,157 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import pyrocount
+from pyrocount import CountVAE
+from pyrocount.errors import InputError
+from pyrocount.models import VAE
+
+RNG = np.random.default_rng(0)
+# Two groups of rows, told apart by the first three features.
+GROUP = RNG.integers(0, 2, 120)
+X = RNG.normal(size=(120, 6)) + 4 * np.outer(GROUP, [1, 1, 1, 0, 0, 0])
+SMALL = {"latent_dim": 4, "epochs": 3, "random_state": 0}
+
+
+@parametrize_with_checks(
+    [CountVAE(latent_dim=4, epochs=2), CountVAE("gaussian", latent_dim=3, epochs=1, scaling="unit")],
+)
+def test_what_scikit_learn_asks_of_estimators(estimator, check, monkeypatch):
+    # Checks of array libraries, which are skipped, look for this.
+    monkeypatch.delenv("SCIPY_ARRAY_API", raising=False)
+    check(estimator)
+
+
+def test_before_a_classifier():
+    options = SMALL | {"epochs": 30, "lr": 1e-2}
+    probe = make_pipeline(CountVAE("poisson", **options), LogisticRegression())
+    assert probe.fit(X[:80], GROUP[:80]).score(X[80:], GROUP[80:]) > 0.9
+
+
+def test_in_a_search():
+    search = GridSearchCV(CountVAE(**SMALL), {"model": ["poisson", "gaussian"], "latent_dim": [1, 3]}, cv=2)
+    search.fit(X)
+    assert len(search.cv_results_["params"]) == 4
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_estimator_.transform(X).shape == (120, search.best_params_["latent_dim"])
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["poisson", "negbio", "gaussian", "laplace", "categorical", "lca", "iterative-poisson", "predictive-coding"],
+)
+def test_every_model(model):
+    extra = {"encoder": "mlp"} if "-" not in model and model != "lca" else {"test_steps": 20} if "-" in model else {}
+    vae = CountVAE(model, **SMALL, **extra).fit(X)
+    codes = vae.transform(X)
+    assert codes.shape == (120, 4)
+    assert codes.dtype == X.dtype
+    assert vae.transform(X.astype(np.float32)).dtype == np.float32
+    np.testing.assert_array_equal(vae.transform(X), codes)
+    assert vae.inverse_transform(codes).shape == X.shape
+    assert np.isfinite(vae.score(X))
+    if model != "lca":
+        assert vae.sample(7).shape == (7, 6)
+    again = pickle.loads(pickle.dumps(vae))
+    np.testing.assert_array_equal(again.transform(X), codes)
+    assert again.get_feature_names_out().tolist() == [f"countvae{number}" for number in range(4)]
+
+
+def test_codes_are_those_of_the_model():
+    vae = CountVAE("poisson", **SMALL).fit(X)
+    assert isinstance(vae.model_, VAE)
+    units = torch.tensor((X - X.mean()) / X.std(), dtype=torch.float32)
+    with torch.no_grad():
+        codes = vae.model_.code(units).numpy()
+        nelbo = vae.model_.likelihood(vae.model_.decode(vae.model_.latent.prior().mean.expand(1, -1))).mean
+    np.testing.assert_allclose(vae.transform(X), codes, atol=1e-5)
+    # The codes of the prior are 0.
+    np.testing.assert_allclose(
+        vae.inverse_transform(np.zeros((1, 4))), nelbo.numpy() * X.std() + X.mean(), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_reconstructions_come_back_in_the_units_of_the_data():
+    vae = CountVAE("gaussian", latent_dim=6, epochs=200, lr=1e-2, random_state=0).fit(100 + 10 * X)
+    error = vae.inverse_transform(vae.transform(100 + 10 * X)) - (100 + 10 * X)
+    assert np.square(error).mean() < 0.5 * (10 * X).var()
+
+
+def test_seeds():
+    first, second, third = (CountVAE(**SMALL | {"random_state": seed}).fit(X).transform(X) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, second)
+    assert not np.allclose(first, third)
+    vae = CountVAE(**SMALL).fit(X)
+    np.testing.assert_array_equal(vae.sample(3), vae.sample(3))
+    assert not np.array_equal(vae.sample(3), vae.sample(3, random_state=5))
+
+
+def test_the_random_state_and_pyro_stay_as_they_were():
+    state = torch.get_rng_state()
+    CountVAE(**SMALL).fit(X)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_counts_and_images():
+    counts = RNG.poisson(2.0, (40, 36))
+    vae = CountVAE("poisson", likelihood="poisson", encoder="conv", decoder="conv", image_shape=(1, 6, 6), **SMALL)
+    drawn = vae.fit(counts).sample(5)
+    assert drawn.shape == (5, 36)
+    assert (drawn == drawn.round()).all()
+    assert vae.model_.shape == (1, 6, 6)
+
+
+def test_a_run_folder_comes_and_goes(tmp_path, command):
+    vae = CountVAE("poisson", **SMALL).fit(X)
+    path = vae.save(tmp_path / "kept")
+    other = CountVAE.load(path)
+    np.testing.assert_array_equal(other.transform(X), vae.transform(X))
+    assert clone(other).fit(X).latent_dim == 4
+    assert pyrocount.load(path).config.model == "poisson"
+    assert len(pyrocount.load(path).history) == 3
+    with pytest.raises(InputError, match=r"name: got kept, which .* already holds"):
+        vae.save(tmp_path / "kept")
+
+    assert command("--model poisson --epochs 1 --latent-dim 5 --name run")[0] == 0
+    fitted = CountVAE.load(tmp_path / "runs" / "run")
+    assert fitted.image_shape == (1, 8, 8)
+    data = pyrocount.load(tmp_path / "runs" / "run").data()
+    x = data.original(data.test_units()).reshape(len(data.test), -1)
+    with torch.no_grad():
+        expected = pyrocount.load(tmp_path / "runs" / "run").model.code(torch.tensor(data.test_units())).numpy()
+    np.testing.assert_allclose(fitted.transform(x), expected, atol=1e-4)
+    with pytest.raises(InputError, match=r"path: got .*nothing"):
+        CountVAE.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("options", "data", "problem"),
+    [
+        ({"latent_dim": 0}, X, "latent_dim: got 0, expected"),
+        ({"model": "bernoulli"}, X, "model: got 'bernoulli', expected one of"),
+        ({"lr": -1.0}, X, "lr: got -1.0, expected"),
+        ({"likelihood": "poisson"}, X, "data: got array, whose values are not all nonnegative whole"),
+        ({"image_shape": (1, 2, 2)}, X, r"image_shape: got \(1, 2, 2\), expected .* with 6 pixels"),
+        ({"scaling": "log"}, X, "scaling: got 'log', expected one of"),
+        ({}, np.ones((9, 3)), "data: got array, whose training values are all 1"),
+    ],
+)
+def test_bad_parameters(options, data, problem):
+    with pytest.raises(InputError, match=problem):
+        CountVAE(**SMALL | options).fit(data)
+
+
+def test_bad_codes_and_numbers():
+    vae = CountVAE(**SMALL).fit(X)
+    with pytest.raises(InputError, match=r"X: got shape \(2, 3\), expected \(N, 4\)"):
+        vae.inverse_transform(np.zeros((2, 3)))
+    with pytest.raises(InputError, match="n_samples: got 0"):
+        vae.sample(0)
