@@ -1,12 +1,11 @@
 """The loop over epochs and minibatches that both backends train in."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from tqdm import tqdm
+from pyrocount.progress import progress_bar
 
 Row = dict[str, float]
 
@@ -60,7 +59,8 @@ def run_epochs(
     """
     steps_per_epoch = math.ceil(number_of_data / batch_size)
     steps = epochs * steps_per_epoch
-    with _progress_bar(steps, len(history) * steps_per_epoch, progress) as bar:
+    before = len(history) * steps_per_epoch
+    with progress_bar(total=steps, initial=before, desc="training", unit="step", delay=0, shown=progress) as bar:
         mean_rate, shown = monitor()["mean_rate"], -math.inf
         for epoch in range(len(history), epochs):
             started = time.perf_counter()
@@ -99,17 +99,3 @@ def run_epochs(
                 }
             )
             save()
-
-
-def _progress_bar(steps: int, done: int, shown: bool) -> "tqdm[NoReturn]":
-    # Where nobody watches, in a log file, a line every ten seconds is enough.
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    return tqdm(
-        total=steps,
-        initial=done,
-        desc="training",
-        unit="step",
-        mininterval=interval,
-        dynamic_ncols=True,
-        disable=not shown,
-    )

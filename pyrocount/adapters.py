@@ -1,6 +1,5 @@
 """One view of fitted models, in NumPy arrays, whichever backend they are in."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,13 +8,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pyrocount.distributions import ArrivalTimes, GumbelSoftmax
 from pyrocount.evaluate_amortized import dictionary, evaluate, evaluation_mode
 from pyrocount.evaluation import Array, Evaluation, joined
 from pyrocount.models import VAE, CategoricalLatent, CountLatent, SparseLatent
 from pyrocount.models.vae import as_event
+from pyrocount.progress import progress_bar
 
 if TYPE_CHECKING:
     from pyrocount.iterative import Iterative
@@ -63,6 +62,7 @@ class Adapter(ABC):
         has_counts: whether the latents are counts.
         has_density: whether the posterior is a distribution, not a point.
         observes_counts: whether the data are counts by the likelihood.
+        device: ``"cuda"`` where torch computes there.
     """
 
     shape: tuple[int, ...]
@@ -70,6 +70,7 @@ class Adapter(ABC):
     has_counts: bool
     has_density: bool
     observes_counts: bool
+    device = "cpu"
 
     def draws(
         self,
@@ -169,6 +170,7 @@ class AmortizedAdapter(Adapter):
         self.has_counts = isinstance(vae.latent, CountLatent)
         self.has_density = not isinstance(vae.latent, SparseLatent)
         self.observes_counts = vae.likelihood.is_count
+        self.device = next(vae.parameters()).device.type
 
     def tensors(self, x: Array, exposure: Array | None = None) -> tuple[Tensor, Tensor | None]:
         """Data on the device and in the precision of the model."""
@@ -249,13 +251,15 @@ class AmortizedAdapter(Adapter):
         return dictionary(self.vae)
 
 
-def adapt(model: Model, *, steps: int = 1000) -> Adapter:
+def adapt(model: "Model | Adapter", *, steps: int = 1000) -> Adapter:
     """The view of a fitted model.
 
     Args:
-        model: of either kind.
+        model: of either kind; a view is given back as it is.
         steps: of iterative inference.
     """
+    if isinstance(model, Adapter):
+        return model
     if isinstance(model, VAE):
         return AmortizedAdapter(model)
     from pyrocount.iterative_adapter import IterativeAdapter
@@ -273,6 +277,6 @@ def _chunks(samples: int) -> list[range]:
 
 def _batches(x: Array, exposure: Array | None, size: int, progress: bool) -> Iterator[tuple[Array, Array | None]]:
     starts = range(0, len(x), size)
-    for first in tqdm(starts, disable=not progress, unit="batch", leave=False, total=math.ceil(len(x) / size)):
+    for first in progress_bar(starts, shown=progress, unit="batch", leave=False):
         rows = slice(first, first + size)
         yield x[rows], None if exposure is None else exposure[rows]

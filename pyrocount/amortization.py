@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pyrocount import figures
 from pyrocount.command_line import Parser, read_config, run_command
@@ -24,6 +23,7 @@ from pyrocount.fit import load_data, load_vae
 from pyrocount.inference import SPARSE_CODERS
 from pyrocount.metrics import lifetime_sparsity, zero_fraction
 from pyrocount.models import VAE, CountLatent, GaussianLikelihood, linear_weight
+from pyrocount.progress import progress_bar
 from pyrocount.run import RunFolder
 
 SPARSITIES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -135,7 +135,7 @@ def posterior_gap(
         if isinstance(latent, CountLatent):
             latent.relaxation = SteinChen()
         try:
-            for _ in tqdm(range(steps), disable=not progress, leave=False, unit="step"):
+            for _ in progress_bar(range(steps), shown=progress, leave=False, unit="step"):
                 posterior = latent.posterior(features)
                 if not posterior.has_rsample:
                     raise InputError("estimator", "samples without a gradient", "reparameterised ones")

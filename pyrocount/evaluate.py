@@ -56,6 +56,8 @@ def evaluate_run(given: Any) -> RunFolder:
         result = SUITES[name](subject)
         for picture, figure in result.pictures.items():
             run.save_figure(picture, figure)
+        if result.posterior is not None:
+            run.save_posterior(result.posterior)
         seconds = time.perf_counter() - start
         found[name] = result.to_json() | {"seconds": round(seconds, 1), "settings": _settings(subject)}
         # After each suite, so that a failure of the next loses nothing.

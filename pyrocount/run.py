@@ -21,6 +21,7 @@ from pyrocount.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from xarray import DataTree
 
 
 # What a checkpoint of a run has.
@@ -196,6 +197,15 @@ class RunFolder:
     def save_figure(self, name: str, figure: "Figure") -> None:
         """Writes ``figures/<name>.png``."""
         self._replace(f"figures/{name}.png", lambda path: figure.savefig(path, format="png", dpi=200))
+
+    def save_posterior(self, tree: "DataTree") -> None:
+        """Writes ``posterior.nc``, compressed: counts are mostly zeros."""
+        encoding = {
+            f"/{group}": {name: {"zlib": True} for name, part in tree[group].data_vars.items() if part.size}
+            for group in tree.children
+        }
+        # In memory first: the library would refuse to write over a part that a crash has left.
+        self._replace("posterior.nc", lambda path: path.write_bytes(bytes(tree.to_netcdf(encoding=encoding))))
 
     def _replace(self, name: str, write: Callable[[Path], object]) -> None:
         target = self.path / name

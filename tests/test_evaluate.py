@@ -75,6 +75,17 @@ def test_the_report_is_one_file_with_all(run):
     assert str(path.parent) not in page
 
 
+def test_samples_are_kept_for_arviz(run):
+    import xarray
+
+    *_, path = run(POISSON, f"{QUICK} --suite diagnostics")
+    with xarray.open_datatree(path / "posterior.nc") as tree:
+        assert tree["posterior"]["z"].sizes == {"chain": 1, "draw": 100, "observation": 100, "latent": 6}
+        assert tree["posterior"]["z"].dtype == np.int64
+        assert tree["posterior"]["z"].values.max() > 0
+    assert (path / "posterior.nc").stat().st_size < 3e6
+
+
 def test_one_suite_keeps_the_others(run):
     *_, first, _ = run(POISSON, f"{QUICK} --suite sparsity,generation")
     *_, second, path = run(POISSON, f"{QUICK} --suite generation --seed 5")

@@ -105,3 +105,54 @@ def test_configurations_far_off_do_not_squeeze_the_others():
     assert axis.get_xlim()[1] < 3
     assert [text.get_text() for text in axis.texts] == ["925 >"]
     assert not list(figures.comparison(["a", "b"], [[1.0], [900.0]], [0.1, 0.1], "nelbo").axes[0].texts)
+
+
+def test_importance_marks_what_is_above_the_limit():
+    k = np.array([0.1, -np.inf, 0.9, np.nan, 1.4, 0.3])
+    left, right = figures.importance(k, np.array([10.0, 80.0]), 100).axes
+    low, high, limit = left.get_lines()
+    np.testing.assert_allclose(low.get_ydata(), [-0.5, 0.1, 0.3])
+    np.testing.assert_allclose(high.get_ydata(), [0.9, 1.4])
+    assert low.get_color() != high.get_color()
+    assert set(limit.get_ydata()) == {0.7}
+    assert sum(patch.get_height() for patch in right.patches) == 2
+
+
+def test_the_band_holds_uniform_values():
+    """Of 20 bars of uniform values, hardly one leaves a band of 99 %."""
+    (axis,) = figures.uniformity({"rank": RNG.random(5000)}).axes
+    *bars, band = axis.patches
+    low, high = band.get_y(), band.get_y() + band.get_height()
+    assert sum(not low <= bar.get_height() <= high for bar in bars) <= 2
+    assert low < 1 < high
+    (axis,) = figures.uniformity({"rank": RNG.random(5000) ** 2}).axes
+    *bars, _ = axis.patches
+    assert sum(not low <= bar.get_height() <= high for bar in bars) > 15
+
+
+def test_bars_hang_from_what_is_expected():
+    observed, expected = np.array([0.64, 0.36, 0.0]), np.array([0.49, 0.5, 0.01])
+    (axis,) = figures.rootograms({"data": (observed, expected)}).axes
+    for bar, above, below in zip(axis.patches, expected, observed, strict=True):
+        assert bar.get_y() + bar.get_height() == pytest.approx(np.sqrt(above))
+        assert bar.get_height() == pytest.approx(np.sqrt(below))
+
+
+def test_mean_and_variance_stand_beside_the_laws():
+    mean, variance = np.array([0.0, 0.5, 2.0]), np.array([0.0, 0.7, 9.0])
+    (axis,) = figures.mean_variance(mean, variance).axes
+    points, poisson, *others = axis.get_lines()
+    assert points.get_xdata().tolist() == [0.5, 2.0]
+    np.testing.assert_allclose(poisson.get_ydata(), poisson.get_xdata())
+    assert len(others) == 3
+    assert all((line.get_ydata() > line.get_xdata()).all() for line in others)
+    assert figures.mean_variance(np.zeros(2), np.zeros(2)).axes
+
+
+def test_information_and_restarts_are_in_order():
+    left, right = figures.information(np.array([0.1, 2.0, 0.0]), np.array([0.5, np.nan, 0.9])).axes
+    assert left.get_lines()[0].get_ydata().tolist() == [2.0, 0.1, 0.0]
+    assert sum(patch.get_height() for patch in right.patches) == 2
+    (axis,) = figures.restarts({"a": np.array([0.2, 0.9]), "b": np.array([0.5, 0.4])}).axes
+    assert [line.get_ydata().tolist() for line in axis.get_lines()] == [[0.9, 0.2], [0.5, 0.4]]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", "b"]

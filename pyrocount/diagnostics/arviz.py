@@ -13,13 +13,13 @@ from .latents import match_latents
 if TYPE_CHECKING:
     from xarray import DataTree
 
-    from pyrocount.adapters import Model
+    from pyrocount.adapters import Adapter, Model
 
 AXES = ("channel", "row", "column")
 
 
 def to_arviz(
-    models: "Model | Sequence[Model] | Mapping[str, Model]",
+    models: "Model | Adapter | Sequence[Model] | Mapping[str, Model | Adapter]",
     x: ArrayLike,
     exposure: ArrayLike | None = None,
     *,
@@ -35,7 +35,7 @@ def to_arviz(
     the first one's, by ``match_latents``. Draws within a chain are independent.
 
     Args:
-        models: a fitted model of either backend, or several of one kind and size.
+        models: a fitted model of either backend, or several of one kind and size; or their views by ``adapt``.
         x: observations, shape (N, \\*shape), in the units of training.
         exposure: length of each observation's window, shape (N,), for likelihoods of counts.
         samples: draws of each restart.
@@ -122,7 +122,10 @@ def to_arviz(
     return tree
 
 
-def _named(models: "Model | Sequence[Model] | Mapping[str, Model]") -> "dict[str, Model]":
+def _named(
+    models: "Model | Adapter | Sequence[Model] | Mapping[str, Model | Adapter]",
+) -> "dict[str, Model | Adapter]":
+    named: dict[str, Model | Adapter]
     if isinstance(models, Mapping):
         named = {str(name): model for name, model in models.items()}
     elif isinstance(models, Sequence):

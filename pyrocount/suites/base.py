@@ -5,7 +5,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,9 +17,12 @@ from pyrocount.config import Config
 from pyrocount.data import Dataset
 from pyrocount.diagnostics import Check
 from pyrocount.errors import InputError
-from pyrocount.evaluation import Array
+from pyrocount.evaluation import Array, Evaluation
 from pyrocount.metrics.intervals import student_margin
 from pyrocount.metrics.representation import CONFIDENCE, Estimate
+
+if TYPE_CHECKING:
+    from xarray import DataTree
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Subject:
         adapter: the model.
         config: of its run, resolved.
         data: of its run.
-        observations: held-out ones that are taken.
+        observations: held-out ones that are taken, at random where they are not all.
         train_observations: those of training that probes learn from.
         samples: of the posterior of each observation, for importance weights.
         checked: observations and simulations of the diagnostics.
@@ -58,11 +62,26 @@ class Subject:
         """Whether an observation is an image."""
         return len(self.data.shape) == 3
 
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """Which of the held-out observations are taken: the easy ones of some sets come first."""
+        return np.random.default_rng(self.seed).permutation(len(self.data.test))[: self.observations]
+
     def test(self, number: int | None = None) -> tuple[Array, Array | None]:
-        """Held-out observations in the units of models, and their exposure where there is one."""
-        rows = slice(min(self.observations, number or self.observations))
-        exposure = self.data.test_exposure
+        """So many of the held-out observations, in the units of models, and their exposure where there is one."""
+        rows, exposure = self.rows[:number], self.data.test_exposure
         return self.data.test_units()[rows], None if exposure is None else exposure[rows]
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """Figures of exact samples of the held-out observations."""
+        return self.adapter.evaluate(*self.test(), beta=self.config.beta, seed=self.seed)
+
+    @cached_property
+    def log_weights(self) -> Array:
+        """Log importance weights of the observations that are checked, shape (S, N); see ``Adapter.log_weights``."""
+        checked = self.test(self.checked)
+        return self.adapter.log_weights(*checked, samples=self.samples, seed=self.seed, progress=self.progress)
 
     def unit_range(self, values: Array) -> Array:
         """Values in the units of models, between 0 and 1 over the range of the original data.
@@ -105,6 +124,7 @@ class Result:
         checks: numbers with thresholds.
         pictures: by name.
         remarks: what could not be done, and why, in lines.
+        posterior: samples for ArviZ, where the suite has any.
     """
 
     figures: dict[str, float | Estimate] = field(default_factory=dict)
@@ -112,6 +132,7 @@ class Result:
     checks: list[Check] = field(default_factory=list)
     pictures: dict[str, Figure] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    posterior: "DataTree | None" = None
 
     @contextmanager
     def attempt(self, what: str) -> Iterator[None]:
@@ -123,7 +144,7 @@ class Result:
             print(f"  {self.remarks[-1]}", file=sys.stderr)
 
     def to_json(self) -> dict[str, Any]:
-        """All but the pictures, of which there are the names."""
+        """All but the samples and the pictures, of which there are the names."""
         return {
             "figures": {
                 name: {"mean": value.mean, "low": value.low, "high": value.high, "repeats": len(value.runs)}

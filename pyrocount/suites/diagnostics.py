@@ -12,6 +12,7 @@ from pyrocount.diagnostics import (
     randomised_pit,
     ranks,
     rootogram,
+    to_arviz,
     uniformity_distance,
 )
 from pyrocount.metrics.importance import effective_sample_size, pareto_k
@@ -20,6 +21,8 @@ from .base import Result, Subject, Table, mean_over
 
 # Samples of an observation for what is not importance weights.
 DRAWS = 100
+# Observations whose samples are kept for ArviZ.
+SAVED = 100
 LIMIT_K, SURPRISING = 0.7, 0.05
 PRIOR_DRAWS = 20_000
 
@@ -36,15 +39,15 @@ def diagnostics(subject: Subject) -> Result:
         _calibration(subject, result)
     _latents(subject, result)
     _restarts(subject, result)
+    with result.attempt("posterior"):
+        chains = {"this run": subject.adapter} | subject.restarts
+        result.posterior = to_arviz(chains, *subject.test(SAVED), samples=DRAWS, seed=subject.seed)
     return result
 
 
 def _weights(subject: Subject, result: Result) -> None:
     with result.attempt("k-hat"):
-        weights = subject.adapter.log_weights(
-            *subject.test(subject.checked), samples=subject.samples, seed=subject.seed, progress=subject.progress
-        )
-        k, effective = pareto_k(weights), effective_sample_size(weights)
+        k, effective = pareto_k(subject.log_weights), effective_sample_size(subject.log_weights)
         above = float(np.mean(~(k <= LIMIT_K)))
         result.figures |= {
             "k_hat_median": float(np.nanmedian(k)),
@@ -116,14 +119,13 @@ def _calibration(subject: Subject, result: Result) -> None:
 
 def _latents(subject: Subject, result: Result) -> None:
     adapter = subject.adapter
-    x, exposure = subject.test(subject.checked)
-    evaluation = adapter.evaluate(x, exposure, beta=subject.config.beta, seed=subject.seed)
+    evaluation = subject.evaluation
     dead = 1 - evaluation.figures["active_latents"] / adapter.latent_dim
     result.figures["dead_latents"] = dead
     result.checks.append(check("dead", dead))
-    relaxed = adapter.relaxed_nll(x, exposure, seed=subject.seed)
+    relaxed = adapter.relaxed_nll(*subject.test(subject.checked), seed=subject.seed)
     if relaxed is not None:
-        gap = mean_over(evaluation.each["nll"] - relaxed)
+        gap = mean_over(evaluation.each["nll"][: len(relaxed)] - relaxed)
         result.figures["hard_soft_gap"] = gap
         result.checks.append(check("hard_soft", abs(gap.mean) / max(evaluation.figures["kl"], 1e-12)))
 

@@ -1,5 +1,7 @@
 """How close what the prior generates is to the data."""
 
+import numpy as np
+
 from pyrocount import figures
 from pyrocount.errors import InputError
 from pyrocount.metrics.generation import FEATURES, INCEPTION, generation_distances
@@ -19,7 +21,8 @@ def generation(subject: Subject) -> Result:
     with result.attempt("fid"):
         if not subject.is_images:
             raise InputError("data", f"observations of shape {subject.data.shape}", "images")
-        real = subject.data.test_units()
+        everything = subject.data.test_units()
+        real = everything[np.random.default_rng(subject.seed).permutation(len(everything))]
         numbers = [wanted for wanted in subject.images if wanted <= len(real)]
         for wanted in subject.images:
             if wanted > len(real):
@@ -32,6 +35,7 @@ def generation(subject: Subject) -> Result:
             numbers=numbers,
             inception_weights=subject.inception_weights,
             seed=subject.seed,
+            device=adapter.device,
         )
         suffix = "" if distances.extractor == INCEPTION else "_seeded"
         result.figures |= {f"fid_{count}{suffix}": value for count, value in distances.fid.items()}

@@ -17,8 +17,7 @@ REFINED, STEPS = 200, 300
 def reconstruction(subject: Subject) -> Result:
     """MSE, R^2, SSIM, the ELBO and its parts, the importance-weighted ELBO and the amortisation gap."""
     result, adapter = Result(), subject.adapter
-    x, exposure = subject.test()
-    evaluation = adapter.evaluate(x, exposure, beta=subject.config.beta, seed=subject.seed)
+    (x, _), evaluation = subject.test(), subject.evaluation
     result.figures |= {name: mean_over(values) for name, values in evaluation.each.items()}
     extra = ("paper_loss", "r2_median", "diverged", "convergence_step", "distance")
     result.figures |= {name: evaluation.figures[name] for name in extra if name in evaluation.figures}
@@ -32,8 +31,7 @@ def reconstruction(subject: Subject) -> Result:
     )
 
     if adapter.has_density:
-        weighed = subject.test(subject.checked)
-        weights = adapter.log_weights(*weighed, samples=subject.samples, seed=subject.seed, progress=subject.progress)
+        weights = subject.log_weights
         bound = importance_weighted_elbo(weights)
         result.figures[f"importance_weighted_elbo_{subject.samples}"] = mean_over(bound)
         # Over the ELBO of the same observations.

@@ -24,7 +24,7 @@ def representation(subject: Subject) -> Result:
             raise InputError("data", f"{data.name} without labels", "labels, in an array 'labels' of the .npz file")
         return result
     x, exposure = subject.test()
-    labels = data.test_labels[: len(x)]
+    labels = data.test_labels[subject.rows]
     codes = adapter.code(x, exposure, seed=subject.seed, progress=subject.progress)
 
     for number in LABELS:

@@ -11,7 +11,7 @@ from .base import Result, Subject
 def sparsity(subject: Subject) -> Result:
     """Lifetime and population sparsity, zeros, mean rate and active latents."""
     result, adapter = Result(), subject.adapter
-    evaluation = adapter.evaluate(*subject.test(), beta=subject.config.beta, seed=subject.seed)
+    evaluation = subject.evaluation
     counts = evaluation.counts
     result.figures = {
         "lifetime_sparsity": lifetime_sparsity(counts),

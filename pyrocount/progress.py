@@ -1,0 +1,20 @@
+"""Progress bars."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(work: Iterable[Any] | None = None, *, shown: bool = True, **options: Any) -> "tqdm[Any]":
+    """A bar on standard error; where nobody watches, in a log file, a line every ten seconds is enough.
+
+    Args:
+        work: what it goes through, if it is not updated by hand.
+        shown: whether to show it.
+        options: of tqdm.
+    """
+    watched = sys.stderr.isatty()
+    slow = {} if watched else {"mininterval": 10.0, "delay": 10.0}
+    return tqdm(work, disable=not shown, dynamic_ncols=True, **{"mininterval": 0.2} | slow | options)
