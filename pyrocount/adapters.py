@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrocount.distributions import ArrivalTimes, GumbelSoftmax
 from pyrocount.evaluate_amortized import dictionary, evaluate, evaluation_mode
 from pyrocount.evaluation import Array, Evaluation, joined
-from pyrocount.models import VAE, CategoricalLatent, CountLatent, SparseLatent
+from pyrocount.models import VAE, CategoricalLatent, CountLatent, GaussianLatent, LaplaceLatent, SparseLatent
 from pyrocount.models.vae import as_event
 from pyrocount.progress import progress_bar
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Model: TypeAlias = "VAE | Iterative"
 
 
-# Samples of an observation that are drawn together, and what is between the seeds of those that follow each other.
-TOGETHER, STRIDE = 20, 1_000_003
+# Samples of an observation that are drawn together.
+TOGETHER = 20
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Adapter(ABC):
         has_density: whether the posterior is a distribution, not a point.
         observes_counts: whether the data are counts by the likelihood.
         device: ``"cuda"`` where torch computes there.
+        is_symmetric: whether a latent and its column may both change their sign.
     """
 
     shape: tuple[int, ...]
@@ -71,6 +72,7 @@ class Adapter(ABC):
     has_density: bool
     observes_counts: bool
     device = "cpu"
+    is_symmetric = False
 
     def draws(
         self,
@@ -96,7 +98,7 @@ class Adapter(ABC):
         """
         parts = []
         for number, batch in enumerate(_batches(x, exposure, batch_size, progress)):
-            sampler = self._sampler(*batch, seed + number, replicate)
+            sampler = self._sampler(*batch, derived_seed(seed, number), replicate)
             drawn = joined([_arrays(sampler(part)) for part in _chunks(samples)])
             # Observations first, as batches follow each other.
             parts.append({name: part.swapaxes(0, 1) for name, part in drawn.items()})
@@ -116,7 +118,7 @@ class Adapter(ABC):
         nothing else."""
         parts = []
         for number, batch in enumerate(_batches(x, exposure, batch_size, progress)):
-            sampler = self._sampler(*batch, seed + number, False)
+            sampler = self._sampler(*batch, derived_seed(seed, number), False)
             parts.append(np.concatenate([sampler(part).log_weights for part in _chunks(samples)]))
         return np.concatenate(parts, 1)
 
@@ -131,7 +133,7 @@ class Adapter(ABC):
     ) -> Array:
         """The representation of observations (N, \\*shape) that probes read, shape (N, K)."""
         batches = enumerate(_batches(x, exposure, batch_size, progress))
-        return np.concatenate([self._code(*batch, seed + number) for number, batch in batches])
+        return np.concatenate([self._code(*batch, derived_seed(seed, number)) for number, batch in batches])
 
     @abstractmethod
     def _sampler(self, x: Array, exposure: Array | None, seed: int, replicate: bool) -> Callable[[range], Draws]:
@@ -148,9 +150,32 @@ class Adapter(ABC):
     def relaxed_nll(self, x: Array, exposure: Array | None = None, *, seed: int = 0) -> Array | None:
         """Negative log likelihood of samples as in training, in nats, shape (N,); None where training has no others."""
 
+    def prior_draws(
+        self, number: int, exposure: Array | None = None, *, seed: int = 0, batch_size: int = 500
+    ) -> tuple[Array, Array, Array]:
+        """Latents (number, K) of the prior, the means of the data given them, and data, both (number, \\*shape).
+
+        Args:
+            number: of draws.
+            exposure: length of the window of each, shape (number,), for likelihoods of counts.
+            seed: of the samples.
+            batch_size: draws at a time.
+        """
+        z = self.prior_latents(number, seed=derived_seed(seed, 0))
+        parts = [
+            self._generate(*batch, derived_seed(seed, 1, place))
+            for place, batch in enumerate(_batches(z, exposure, batch_size, False))
+        ]
+        means, data = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return z, means, data
+
     @abstractmethod
-    def prior_draws(self, number: int, *, seed: int = 0) -> tuple[Array, Array, Array]:
-        """Latents (number, K) of the prior, the means of the data given them, and data, both (number, \\*shape)."""
+    def prior_latents(self, number: int, *, seed: int = 0) -> Array:
+        """Latents of the prior, shape (number, K)."""
+
+    @abstractmethod
+    def _generate(self, z: Array, exposure: Array | None, seed: int) -> tuple[Array, Array]:
+        """Means of the data given latents, and data."""
 
     @abstractmethod
     def mean_of_code(self, code: Array) -> Array:
@@ -171,6 +196,8 @@ class AmortizedAdapter(Adapter):
         self.has_density = not isinstance(vae.latent, SparseLatent)
         self.observes_counts = vae.likelihood.is_count
         self.device = next(vae.parameters()).device.type
+        plain = getattr(vae.latent, "activation", "identity") == "identity"
+        self.is_symmetric = isinstance(vae.latent, GaussianLatent | LaplaceLatent) and plain
 
     def tensors(self, x: Array, exposure: Array | None = None) -> tuple[Tensor, Tensor | None]:
         """Data on the device and in the precision of the model."""
@@ -187,7 +214,7 @@ class AmortizedAdapter(Adapter):
             posterior = vae.encode(data, windows)
 
         def sample(numbers: range) -> Draws:
-            with torch.no_grad(), evaluation_mode(vae, seed + STRIDE * numbers.start):
+            with torch.no_grad(), evaluation_mode(vae, derived_seed(seed, numbers.start)):
                 z = posterior.sample((len(numbers),))
                 law = vae.likelihood(vae.decode(z), windows)
                 each = law.log_prob(data)
@@ -227,15 +254,18 @@ class AmortizedAdapter(Adapter):
         return np.concatenate(parts)
 
     @torch.no_grad()
-    def prior_draws(self, number: int, *, seed: int = 0) -> tuple[Array, Array, Array]:
-        """Latents of the prior, the means of the data given them, and data."""
-        vae = self.vae
+    def prior_latents(self, number: int, *, seed: int = 0) -> Array:
+        """Latents of the prior, shape (number, K)."""
+        with evaluation_mode(self.vae, seed):
+            latents: Array = self.vae.latent.prior().sample((number,)).cpu().numpy()
+        return latents
+
+    @torch.no_grad()
+    def _generate(self, z: Array, exposure: Array | None, seed: int) -> tuple[Array, Array]:
+        vae, (latents, windows) = self.vae, self.tensors(z, exposure)
         with evaluation_mode(vae, seed):
-            z = vae.latent.prior().sample((number,))
-            law = vae.likelihood(vae.decode(z))
-            drawn = z, law.mean, law.sample()
-        first, second, third = (part.cpu().numpy() for part in drawn)
-        return first, second, third
+            law = vae.likelihood(vae.decode(latents), windows)
+            return law.mean.cpu().numpy(), law.sample().cpu().numpy()
 
     @torch.no_grad()
     def mean_of_code(self, code: Array) -> Array:
@@ -265,6 +295,16 @@ def adapt(model: "Model | Adapter", *, steps: int = 1000) -> Adapter:
     from pyrocount.iterative_adapter import IterativeAdapter
 
     return IterativeAdapter(model, steps)
+
+
+def derived_seed(seed: int, *purpose: int) -> int:
+    """A seed for one of several purposes, so that their random numbers have nothing in common.
+
+    >>> derived_seed(0, 1) == derived_seed(1, 0)
+    False
+    """
+    # To NumPy, zeros at the end are nothing; the length tells.
+    return int(np.random.SeedSequence((seed, len(purpose), *purpose)).generate_state(1)[0] >> 1)
 
 
 def _arrays(draws: Draws) -> dict[str, Array]:

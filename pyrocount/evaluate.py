@@ -20,6 +20,7 @@ from pyrocount.suites import SUITES, Subject
 
 # Of the format of evaluation.json.
 VERSION = 1
+LEAST = {"observations": 2, "train_observations": 2, "samples": 2, "checked": 2, "images": 1, "steps": 1, "seed": 0}
 # What is done with iterative models, each of whose observations takes many steps.
 ITERATIVE_OBSERVATIONS, ITERATIVE_CODES = 1000, 5000
 
@@ -48,24 +49,35 @@ def evaluate_run(given: Any) -> RunFolder:
         if name not in SUITES:
             raise InputError("--suite", repr(name), f"some of {', '.join(SUITES)}, with commas between")
     run = RunFolder(given.run)
-    found = _earlier(run)
+    _earlier(run)
     subject = _subject(given)
+    failed: list[Exception] = []
     for name in names:
         print(f"{name} ...", file=sys.stderr)
-        start = time.perf_counter()
-        result = SUITES[name](subject)
-        for picture, figure in result.pictures.items():
-            run.save_figure(picture, figure)
-        if result.posterior is not None:
-            run.save_posterior(result.posterior)
-        seconds = time.perf_counter() - start
-        found[name] = result.to_json() | {"seconds": round(seconds, 1), "settings": _settings(subject)}
-        # After each suite, so that a failure of the next loses nothing.
-        run.write_json("evaluation.json", {"version": VERSION, "suites": found})
-        print(table(name, found[name]))
-    run.write_text("report.html", report(run, found))
+        try:
+            _evaluate_and_save(name, subject, run)
+        except Exception as error:
+            # A bug, or too little memory: the other suites still run, and then it is shown.
+            print(f"  {name} stopped: {error}", file=sys.stderr)
+            failed.append(error)
+    run.write_text("report.html", report(run, _earlier(run)))
     print(run.path / "report.html")
+    if failed:
+        raise failed[0]
     return run
+
+
+def _evaluate_and_save(name: str, subject: Subject, run: RunFolder) -> None:
+    start = time.perf_counter()
+    result = SUITES[name](subject)
+    seconds = round(time.perf_counter() - start, 1)
+    found = _earlier(run) | {name: result.to_json() | {"seconds": seconds, "settings": _settings(subject)}}
+    run.write_json("evaluation.json", {"version": VERSION, "suites": found})
+    for picture, figure in result.pictures.items():
+        run.save_figure(picture, figure)
+    if result.posterior is not None:
+        run.save_posterior(result.posterior)
+    print(table(name, _earlier(run)[name]))
 
 
 def _earlier(run: RunFolder) -> dict[str, Any]:
@@ -85,10 +97,14 @@ def _earlier(run: RunFolder) -> dict[str, Any]:
 
 
 def _subject(given: Any) -> Subject:
-    for name in ("observations", "train_observations", "samples", "checked"):
+    for name, least in LEAST.items():
         value = getattr(given, name)
-        if value is not None and value < 2:
-            raise InputError("--" + name.replace("_", "-"), value, "a whole number from 2")
+        for one in value if name == "images" else (value,):
+            if one is not None and one < least:
+                raise InputError("--" + name.replace("_", "-"), one, f"a whole number from {least}")
+    restarts = {Path(path).name: path for path in given.restarts}
+    if len(restarts) < len(given.restarts):
+        raise InputError("--restarts", " ".join(given.restarts), "folders of different names")
     whole = fitted.load(given.run)
     data, config = whole.data(), whole.config
     iterative = config.model in ITERATIVE
@@ -104,7 +120,7 @@ def _subject(given: Any) -> Subject:
         images=tuple(given.images),
         inception_weights=given.inception_weights,
         seed=given.seed,
-        restarts={Path(path).name: _restart(path, config, given) for path in given.restarts},
+        restarts={name: _restart(path, whole, given) for name, path in restarts.items()},
         progress=True,
     )
 
@@ -115,15 +131,21 @@ def _adapter(model: Any, config: Config, given: Any) -> Adapter:
         if device == "cuda" and not torch.cuda.is_available():
             raise InputError("--device", "cuda, but there is none", "cpu or auto")
         model = model.to(device)
-    return adapt(model, steps=given.steps or config.test_steps)
+    return adapt(model, steps=config.test_steps if given.steps is None else given.steps)
 
 
-def _restart(path: str, config: Config, given: Any) -> Adapter:
+def _restart(path: str, whole: fitted.Fitted, given: Any) -> Adapter:
     other = fitted.load(path)
-    if (other.config.model, other.config.latent_dim) != (config.model, config.latent_dim):
-        problem = f"{path} with {other.config.latent_dim} latents of {other.config.model}"
-        raise InputError("--restarts", problem, f"{config.latent_dim} of {config.model}")
-    return _adapter(other.model, other.config, given)
+    for name in ("model", "latent_dim", "data", "scaling", "likelihood", "activation"):
+        theirs, ours = getattr(other.config, name), getattr(whole.config, name)
+        if theirs != ours:
+            raise InputError("--restarts", f"{path} with {name} {theirs}", f"{ours}, as of {given.run}")
+    adapter = _adapter(other.model, other.config, given)
+    if adapter.shape != whole.model_shape:
+        raise InputError(
+            "--restarts", f"{path} of data of shape {adapter.shape}", f"those of shape {whole.model_shape}"
+        )
+    return adapter
 
 
 def _settings(subject: Subject) -> dict[str, Any]:
@@ -189,9 +211,13 @@ def _parser() -> Parser:
         help="Inception's, for FID and KID, or 'download' to fetch them; by default a small seeded network stands in",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="of iterative inference (default: the run's)")
-    parser.add_argument("--restarts", nargs="+", default=(), metavar="RUN", help="other fits, to compare the latents")
+    parser.add_argument(
+        "--restarts", nargs="+", default=(), metavar="RUN", help="other fits to the same data, to compare the latents"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all samples (default: 0)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="of torch; JAX takes its own (default: auto)"
+    )
     return parser
 
 

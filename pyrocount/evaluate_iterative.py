@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
@@ -11,9 +12,10 @@ from jax import Array
 from numpy.typing import NDArray
 
 from pyrocount.evaluation import Evaluation, finite_mean, joined, summary
-from pyrocount.inference.natural_gradient import Snapshot, State
+from pyrocount.inference.natural_gradient import Record, Snapshot, State
 from pyrocount.iterative import Iterative, as_array
 from pyrocount.metrics import r_squared_of_each
+from pyrocount.models.iterative import ACTIVATIONS
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -30,7 +32,7 @@ class Curves:
     Attributes:
         r2: mean R^2.
         r2_median: its median.
-        zero_fraction: of the counts.
+        zero_fraction: of the counts, or of what else the decoder sees.
         free_energy: nats per observation.
     """
 
@@ -77,7 +79,9 @@ def evaluate_iterative(
         kept = slice(min(size, len(x) - first))
         data = [as_array(part[rows]) for part in (x, exposure) if part is not None]
         begin = None if potentials is None else jax.tree.map(lambda part, rows=rows: part[rows], potentials)
-        state, recorded = iterative.infer(*data, steps=steps, seed=seed + first, potentials=begin, record=_curve_points)
+        state, recorded = iterative.infer(
+            *data, steps=steps, seed=seed + first, potentials=begin, record=_curve_points(iterative.model.activation)
+        )
         parts.append({name: part[kept] for name, part in _final(iterative, state, *data).items()})
         curves.append([part[:, kept] for part in recorded])
     whole = joined(parts)
@@ -104,13 +108,18 @@ def convergence_step(r2: FloatArray) -> int:
     return int(np.argmax(r2 >= CONVERGED * r2[-1])) + 1 if np.isfinite(r2[-1]) else len(r2)
 
 
-def _curve_points(state: State, snapshot: Snapshot, x: Array, exposure: Array | None = None) -> tuple[Array, ...]:
-    """R^2, fraction of zeros and free energy of each observation."""
-    rows = x.reshape(len(x), -1)
-    error = jnp.square(rows - snapshot.reconstruction.reshape(rows.shape)).sum(1)
-    varied = rows.max(1) > rows.min(1)
-    total = jnp.where(varied, jnp.square(rows - rows.mean(1, keepdims=True)).sum(1), jnp.nan)
-    return 1 - error / total, (snapshot.z == 0).mean(1), snapshot.free_energy
+@cache
+def _curve_points(activation: str) -> Record:
+    """Records R^2, zeros and free energy of each observation; one function an activation, for each compiles anew."""
+
+    def record(state: State, snapshot: Snapshot, x: Array, exposure: Array | None = None) -> tuple[Array, ...]:
+        rows = x.reshape(len(x), -1)
+        error = jnp.square(rows - snapshot.reconstruction.reshape(rows.shape)).sum(1)
+        varied = rows.max(1) > rows.min(1)
+        total = jnp.where(varied, jnp.square(rows - rows.mean(1, keepdims=True)).sum(1), jnp.nan)
+        return 1 - error / total, (ACTIVATIONS[activation](snapshot.z) == 0).mean(1), snapshot.free_energy
+
+    return record
 
 
 def _final(iterative: Iterative, state: State, x: Array, exposure: Array | None = None) -> dict[str, FloatArray]:

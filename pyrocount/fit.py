@@ -201,7 +201,8 @@ def _fit(config: Config, data: Dataset, fitting: Fitting, run: RunFolder) -> Non
     history = fitting.train(monitor, save, checkpoint and checkpoint["training"])
 
     final = fitting.evaluate()
-    units = {"shape": data.shape, "offset": data.offset, "scale": data.scale}
+    units: dict[str, Any] = {"shape": data.shape, "offset": data.offset, "scale": data.scale}
+    units["exposure"] = data.train_exposure is not None
     run.save_weights(fitting.weights(), {"data": json.dumps(units)})
     fitting.draw(run, final, history)
     run.write_json("summary.json", final.figures)

@@ -34,6 +34,12 @@ class Fitted:
     history: list[dict[str, float]]
     figures: dict[str, float]
 
+    @property
+    def model_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        shape: tuple[int, ...] = (self.model if isinstance(self.model, VAE) else self.model.model).shape
+        return shape
+
     def data(self) -> Dataset:
         """The data that the run was trained and tested with.
 

@@ -33,6 +33,7 @@ class IterativeAdapter(Adapter):
         self.shape, self.latent_dim, self.has_counts = model.shape, model.latent_dim, model.has_counts
         self.has_density = model.kind != "predictive-coding"
         self.observes_counts = model.likelihood in ("poisson", "negbio")
+        self.is_symmetric = not self.has_counts and model.activation == "identity"
 
     def _infer(self, x: Array, exposure: Array | None, seed: int) -> jax.Array:
         """Potentials of the posteriors after the last step."""
@@ -76,13 +77,15 @@ class IterativeAdapter(Adapter):
         """None: the last posterior of many steps of exact counts has no soft twin."""
         return None
 
-    def prior_draws(self, number: int, *, seed: int = 0) -> tuple[Array, Array, Array]:
-        """Latents of the prior, the means of the data given them, and data."""
-        model, parameters = self.iterative.model, self.iterative.parameters
-        key_z, key_x = jax.random.split(jax.random.key(seed))
-        z = model.prior(parameters).sample(key_z, (number,))
-        law = model.law(parameters, z)
-        return np.asarray(z), np.asarray(law.mean), np.asarray(law.sample(key_x))
+    def prior_latents(self, number: int, *, seed: int = 0) -> Array:
+        """Latents of the prior, shape (number, K)."""
+        own = self.iterative
+        return np.asarray(own.model.prior(own.parameters).sample(jax.random.key(seed), (number,)))
+
+    def _generate(self, z: Array, exposure: Array | None, seed: int) -> tuple[Array, Array]:
+        own, windows = self.iterative, None if exposure is None else as_array(exposure)
+        law = own.model.law(own.parameters, as_array(z), windows)
+        return np.asarray(law.mean), np.asarray(law.sample(jax.random.key(seed)))
 
     def mean_of_code(self, code: Array) -> Array:
         """Means of the data at the mean latents of posteriors with these codes."""

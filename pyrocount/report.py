@@ -104,7 +104,9 @@ def _section(run: RunFolder, name: str, found: Mapping[str, Any]) -> str:
     parts += [_table(table["title"], table["header"], table["rows"]) for table in found["tables"]]
     parts += [_picture(run, picture) for picture in found["pictures"]]
     parts += [_picture(run, picture, caption) for picture, caption in OF_THE_FIT.get(name, {}).items()]
-    settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found["settings"].items() if value)
+    settings = ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in found["settings"].items() if value is not None
+    )
     parts.append(f'<p class="quiet">{escape(settings)}; {found["seconds"]:g} s</p>')
     return "\n".join(parts)
 

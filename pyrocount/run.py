@@ -204,8 +204,7 @@ class RunFolder:
             f"/{group}": {name: {"zlib": True} for name, part in tree[group].data_vars.items() if part.size}
             for group in tree.children
         }
-        # In memory first: the library would refuse to write over a part that a crash has left.
-        self._replace("posterior.nc", lambda path: path.write_bytes(bytes(tree.to_netcdf(encoding=encoding))))
+        self._replace("posterior.nc", lambda path: tree.to_netcdf(path, encoding=encoding, engine="h5netcdf"))
 
     def _replace(self, name: str, write: Callable[[Path], object]) -> None:
         target = self.path / name

@@ -21,13 +21,11 @@ from pyrocount.data import from_array
 from pyrocount.errors import InputError
 from pyrocount.fit import make_fitting, rebuild, training_settings
 from pyrocount.inference.loop import NonFiniteLossError
-from pyrocount.models import ITERATIVE, VAE
+from pyrocount.models import ITERATIVE, LIKELIHOODS, VAE
 from pyrocount.run import RunFolder
 
 Array = NDArray[np.floating[Any]]
 
-# Parameters of the estimator that are not options of ``pyrocount.fit``.
-OWN = ("image_shape", "random_state", "verbose")
 # What data in memory are called in the configuration.
 IN_MEMORY = "array"
 
@@ -61,6 +59,21 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         batch_size: observations a step.
         optimizer: ``"adam"``, ``"adamax"`` or ``"adamw"``.
         lr: its learning rate.
+        activation: on the samples of Gaussian latents.
+        output: last step of the decoder, ``"identity"``, ``"sigmoid"`` or ``"tanh"``; None for what fits the scaling.
+        weight_norm: whether the weights of all layers are normalised.
+        blocks: residual blocks at each size of the image, in convolutional networks.
+        inference_steps: of the inference of sparse codes.
+        step_size: of iterative inference, at first.
+        leak: of iterative inference; None for the usual one of the model.
+        step_kl: of iterative inference, ``"prior"`` or ``"posterior"``.
+        temperature_schedule: ``"linear"`` or ``"exponential"``.
+        anneal: part of training in which temperature and KL weight are annealed.
+        indicator: of arrival times, ``"cubic"`` or ``"sigmoid"``.
+        max_count: largest count of the Gumbel-softmax.
+        flip: whether images are mirrored at random in training.
+        warmup: part of training in which the learning rate rises.
+        max_gradient_norm: to which the gradient is clipped.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``, to train on.
         image_shape: (channels, height, width) of a row, for convolutions; None for features without an order.
         random_state: of weights, batches and samples; a number makes all results the same from call to call.
@@ -108,6 +121,21 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         batch_size: int = Config.batch_size,
         optimizer: str = Config.optimizer,
         lr: float = Config.lr,
+        activation: str = "identity",
+        output: str | None = None,
+        weight_norm: bool = False,
+        blocks: int = 0,
+        inference_steps: int = Config.inference_steps,
+        step_size: float = Config.step_size,
+        leak: float | None = None,
+        step_kl: str = "prior",
+        temperature_schedule: str = "linear",
+        anneal: float = Config.anneal,
+        indicator: str = "cubic",
+        max_count: int = Config.max_count,
+        flip: bool = False,
+        warmup: float = Config.warmup,
+        max_gradient_norm: float = Config.max_gradient_norm,
         device: str = "auto",
         image_shape: Sequence[int] | None = None,
         random_state: Any = None,
@@ -134,6 +162,21 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.lr = lr
+        self.activation = activation
+        self.output = output
+        self.weight_norm = weight_norm
+        self.blocks = blocks
+        self.inference_steps = inference_steps
+        self.step_size = step_size
+        self.leak = leak
+        self.step_kl = step_kl
+        self.temperature_schedule = temperature_schedule
+        self.anneal = anneal
+        self.indicator = indicator
+        self.max_count = max_count
+        self.flip = flip
+        self.warmup = warmup
+        self.max_gradient_norm = max_gradient_norm
         self.device = device
         self.image_shape = image_shape
         self.random_state = random_state
@@ -152,7 +195,7 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         """
         X = validate_data(self, X, dtype=(np.float64, np.float32))  # noqa: N806
         seed = int(check_random_state(self.random_state).randint(2**31))
-        options = {name: getattr(self, name) for name in self._option_names()}
+        options = {name: _plain(getattr(self, name)) for name in self._option_names()}
         config = Config(data=IN_MEMORY, seed=seed, **options).resolved()
         data = from_array(self._shaped(X), scaling=config.scaling or "none")
         device = config.torch_device()
@@ -225,7 +268,7 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         """An estimator of the model of a run folder.
 
         Raises:
-            InputError: if the folder holds no finished run.
+            InputError: if the folder holds no finished run, or one with an exposure, for which rows have no place.
         """
         run = RunFolder(path)
         weights, metadata = run.load_weights()
@@ -233,6 +276,9 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         units = json.loads(metadata["data"])
         shape = units["shape"]
         options = {name: getattr(config, name) for name in cls._option_names()}
+        exposed = config.exposure is not None or bool(units.get("exposure"))
+        if exposed:
+            raise InputError("path", f"{path} of counts in windows of known lengths", "a run without an exposure")
         found = cls(**options, image_shape=tuple(shape) if len(shape) == 3 else None, random_state=config.seed)
         found.config_, found.history_ = asdict(config.resolved()), run.read_metrics()
         found.n_features_in_ = int(np.prod(shape))
@@ -278,6 +324,10 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)  # noqa: N806
         units = (X.astype(np.float64) - self._units["offset"]) / self._units["scale"]
         units = units.reshape(-1, *self._units["shape"])
+        likelihood = self.config_["likelihood"]
+        law = LIKELIHOODS[likelihood](self._units["shape"], 1.0, False)
+        if not law.accepts(torch.from_numpy(units)):
+            raise InputError("X", f"values that are not all {law.support}", f"such values for likelihood {likelihood}")
         return (units if isinstance(self.model_, VAE) else units.astype(np.float32)), X.dtype
 
     def _in_features(self, values: Array) -> Array:
@@ -304,6 +354,11 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         super().__setstate__(state)
         if "_weights" in state:
             self._build()
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's: searches try those."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 __all__ = ["CountVAE", "NonFiniteLossError"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyrocount.adapters import adapt
+from pyrocount.adapters import adapt, derived_seed
 from pyrocount.iterative import make_iterative
 from pyrocount.models import make_vae
 
@@ -93,7 +93,7 @@ def test_the_mean_of_a_code_is_that_of_the_posterior(kind):
 def test_iterative_codes_are_distances_from_the_prior():
     iterative = fitted("iterative-poisson")
     adapter = adapt(iterative, steps=9)
-    state = iterative.infer(X, steps=9, seed=3).state
+    state = iterative.infer(X, steps=9, seed=derived_seed(3, 0)).state
     expected = np.asarray(state.potentials) - np.asarray(iterative.parameters["prior.log_rate"])
     np.testing.assert_allclose(adapter.code(X, seed=3), expected, rtol=1e-5, atol=1e-6)
     at_prior = adapter.mean_of_code(np.zeros((1, 3), np.float32))
@@ -117,3 +117,21 @@ def test_soft_samples_are_those_of_training(options, soft):
         exact = adapt(vae).evaluate(X).each["nll"]
         assert relaxed.shape == exact.shape
         assert not np.allclose(relaxed, exact, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["negbio", "iterative-poisson"])
+def test_windows_of_prior_draws(kind):
+    adapter = adapt(fitted(kind, likelihood="poisson"))
+    short, long = (np.full(3000, length, np.float32) for length in (1.0, 30.0))
+    (z, mean, _), (same, other, data) = (adapter.prior_draws(3000, windows) for windows in (short, long))
+    np.testing.assert_array_equal(z, same)
+    np.testing.assert_allclose(other, 30 * mean, rtol=1e-4)
+    assert np.abs(data.mean() - other.mean()) < 5 * np.sqrt(other.mean() / data.size)
+
+
+def test_purposes_have_seeds_of_their_own():
+    seeds = {derived_seed(seed, *purpose) for seed in range(20) for purpose in ((), (0,), (1,), (0, 0), (0, 1))}
+    assert len(seeds) == 100
+    adapter = adapt(fitted("poisson"))
+    z, *_ = adapter.prior_draws(50, seed=1)
+    assert not np.array_equal(z, adapter.prior_latents(50, seed=1))

@@ -119,7 +119,9 @@ def test_few_observations_and_samples(run):
     remarks = " ".join(found["representation"]["remarks"])
     assert "knn with 200 labels: number: got 200 labels, expected from 1 to 30" in remarks
     assert "logistic with 20 labels a class: shots: got 20 a class" in remarks
-    assert "359 held-out images, too few for the FID at 5000" in " ".join(found["generation"]["remarks"])
+    assert "fid: images: got 5000, expected from 128 to 359, the held-out images" in " ".join(
+        found["generation"]["remarks"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,12 +129,12 @@ def test_few_observations_and_samples(run):
     [
         ("--model gaussian", {"importance", "pit", "calibration"}),
         ("--model categorical", {"importance", "pit", "calibration"}),
-        ("--model lca --inference-steps 5", {"pit"}),
+        ("--model lca --inference-steps 5", set()),
         (
             "--model iterative-poisson --test-steps 15 --train-steps 2",
             {"importance", "pit", "calibration", "rootogram"},
         ),
-        ("--model predictive-coding --test-steps 15 --train-steps 2", {"pit"}),
+        ("--model predictive-coding --test-steps 15 --train-steps 2", set()),
     ],
 )
 def test_every_kind_of_model(run, fit, expected):
@@ -147,9 +149,11 @@ def test_every_kind_of_model(run, fit, expected):
 
 def test_recorded_counts(run, tmp_path):
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "spikes.npz", data=rng.poisson(2.0, (90, 5)), exposure=rng.uniform(0.5, 2.0, 90))
+    np.savez(tmp_path / "spikes.npz", x=rng.poisson(200.0, (90, 5)), exposure=rng.uniform(50, 200, 90))
     fit = f"--model negbio --likelihood poisson --epochs 2 --latent-dim 3 --data {tmp_path / 'spikes.npz'}"
-    *_, found, _ = run(fit, f"{QUICK} --suite reconstruction,diagnostics")
+    *_, found, _ = run(fit, f"{QUICK} --suite reconstruction,generation,diagnostics")
+    figures = found["generation"]["figures"]
+    assert figures["generated_mean"] == pytest.approx(figures["data_mean"], rel=0.5)
     (table,) = found["diagnostics"]["tables"]
     assert [row[0] for row in table["rows"]] == ["mean", "Fano factor", "zero fraction", "maximum"]
     assert "rootogram" in found["diagnostics"]["pictures"]
@@ -193,6 +197,10 @@ def test_restarts_are_compared(run, tmp_path, capsys):
         ("nowhere", "path: got nowhere, whose model.safetensors cannot be read, expected a finished run"),
         ("{run} --suite all", "--suite: got 'all', expected some of reconstruction"),
         ("{run} --samples 0", "--samples: got 0, expected a whole number from 2"),
+        ("{run} --images 0", "--images: got 0, expected a whole number from 1"),
+        ("{run} --seed -1", "--seed: got -1, expected a whole number from 0"),
+        ("{run} --steps 0", "--steps: got 0, expected a whole number from 1"),
+        ("{run} --restarts a/run b/run", "--restarts: got a/run b/run, expected folders of different names"),
         ("{run} --frames", "unrecognized arguments: --frames; --help lists the options"),
         ("{run} --device cuda", "--device: got cuda, but there is none"),
     ],
@@ -203,6 +211,20 @@ def test_bad_input(command, tmp_path, capsys, line, problem, monkeypatch):
     assert evaluate.main(line.format(run=tmp_path / "runs" / "run").split()) == 2
     (last,) = capsys.readouterr().err.splitlines()
     assert problem in last
+
+
+def test_a_suite_that_breaks_does_not_stop_the_others(run, monkeypatch, capsys):
+    *_, path = run(POISSON, f"{QUICK} --suite generation")
+
+    def broken(subject):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setitem(SUITES, "reconstruction", broken)
+    with pytest.raises(RuntimeError, match="no memory"):
+        evaluate.main([str(path), "--suite", "reconstruction,sparsity", *QUICK.split()])
+    assert "reconstruction stopped: no memory" in capsys.readouterr().err
+    assert set(json.loads((path / "evaluation.json").read_text())["suites"]) == {"generation", "sparsity"}
+    assert 'id="sparsity"' in (path / "report.html").read_text()
 
 
 def test_an_evaluation_of_a_newer_version(run, capsys):

@@ -156,3 +156,12 @@ def test_information_and_restarts_are_in_order():
     (axis,) = figures.restarts({"a": np.array([0.2, 0.9]), "b": np.array([0.5, 0.4])}).axes
     assert [line.get_ydata().tolist() for line in axis.get_lines()] == [[0.9, 0.2], [0.5, 0.4]]
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_curves_that_run_away_leave_the_rest_to_see():
+    r2 = np.array([0.1, 0.6, 0.8, -7000.0])
+    curves = {"r2": r2, "r2_median": np.array([0.1, 0.6, 0.8, 0.9]), "zero_fraction": r2, "free_energy": r2}
+    fit, *_ = figures.inference_curves(curves).axes
+    low, high = fit.get_ylim()
+    assert low == -0.5
+    assert 0.9 < high <= 1.05

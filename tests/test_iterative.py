@@ -223,6 +223,13 @@ def test_families_without_a_twin():
         to_pyro(small("predictive-coding"))
 
 
+def test_zeros_are_those_that_the_decoder_sees():
+    """Of rectified Gaussian latents; the latents themselves are never 0."""
+    evaluation, curves = evaluate_iterative(small("iterative-gaussian", activation="relu"), X, steps=5)
+    assert curves.zero_fraction[-1] == pytest.approx(evaluation.figures["zero_fraction"], abs=1e-6)
+    assert 0.1 < curves.zero_fraction[-1] < 0.9
+
+
 def test_figures_and_curves():
     model = small()
     evaluation, curves = evaluate_iterative(model, X, steps=30, batch_size=5)

@@ -91,7 +91,7 @@ def test_halves_are_the_distinct_splits(classes):
         (lambda: few_shot_accuracy(CODES, LABELS, 0), "shots: got 0"),
         (lambda: probe_accuracy(CODES, LABELS, 20, classifier="tree"), "classifier: got 'tree', expected one of knn"),
         (
-            lambda: shattering_dimension(CODES, 0 * LABELS, CODES, LABELS),
+            lambda: shattering_dimension(CODES, 0 * LABELS, CODES, 0 * LABELS),
             "labels: got 1 classes, expected at least two",
         ),
     ],
@@ -99,3 +99,17 @@ def test_halves_are_the_distinct_splits(classes):
 def test_what_cannot_be_measured(work, words):
     with pytest.raises(InputError, match=words):
         work()
+
+
+def test_many_classes_are_split_at_random():
+    splits = halves(range(47))
+    assert len(splits) == 200
+    assert all(len(set(part)) == 23 and set(part) < set(range(47)) for part in splits)
+    assert len(set(splits)) == 200
+    assert splits == halves(range(47))
+
+
+def test_classes_that_training_lacks():
+    codes = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(InputError, match="labels: got 1 classes among those to test with, as 7, that training lacks"):
+        shattering_dimension(codes, np.arange(20) % 2, codes, np.r_[np.zeros(19, int), 7])

@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pyrocount
 from pyrocount import CountVAE
+from pyrocount.config import Config
 from pyrocount.errors import InputError
 from pyrocount.models import VAE
 
@@ -37,7 +38,7 @@ def test_before_a_classifier():
 
 
 def test_in_a_search():
-    search = GridSearchCV(CountVAE(**SMALL), {"model": ["poisson", "gaussian"], "latent_dim": [1, 3]}, cv=2)
+    search = GridSearchCV(CountVAE(**SMALL), {"model": ["poisson", "gaussian"], "latent_dim": np.array([1, 3])}, cv=2)
     search.fit(X)
     assert len(search.cv_results_["params"]) == 4
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -149,7 +150,26 @@ def test_bad_parameters(options, data, problem):
         CountVAE(**SMALL | options).fit(data)
 
 
+def test_every_option_of_the_command_line_is_a_parameter():
+    elsewhere = {"data", "data_dir", "download", "whiten", "exposure", "test_fraction", "seed", "name", "out", "resume"}
+    assert set(Config.__dataclass_fields__) - set(CountVAE().get_params()) == elsewhere
+    for name, value in CountVAE().get_params().items():
+        if name in Config.__dataclass_fields__:
+            assert value == getattr(Config, name)
+
+
+def test_runs_with_windows_are_refused(tmp_path, command):
+    np.savez(tmp_path / "spikes.npz", x=RNG.poisson(2.0, (60, 5)), exposure=np.full(60, 2.0))
+    data = f"--data {tmp_path / 'spikes.npz'} --likelihood poisson"
+    assert command(f"--model poisson --epochs 1 --latent-dim 2 --name run {data}")[0] == 0
+    with pytest.raises(InputError, match=r"path: got .* of counts in windows of known lengths"):
+        CountVAE.load(tmp_path / "runs" / "run")
+
+
 def test_bad_codes_and_numbers():
+    counts = CountVAE("poisson", likelihood="poisson", **SMALL).fit(RNG.poisson(1.0, (30, 6)))
+    with pytest.raises(InputError, match="X: got values that are not all nonnegative whole numbers"):
+        counts.transform(-np.ones((2, 6)))
     vae = CountVAE(**SMALL).fit(X)
     with pytest.raises(InputError, match=r"X: got shape \(2, 3\), expected \(N, 4\)"):
         vae.inverse_transform(np.zeros((2, 3)))

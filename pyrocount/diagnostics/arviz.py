@@ -54,7 +54,7 @@ def to_arviz(
         InputError: naming ``models``, ``samples``, ``observations`` or ``latents``, if they do not fit together, ``x``,
             if it does not have the shape, or ``diagnostics``, if arviz-base is not installed.
     """
-    from pyrocount.adapters import adapt
+    from pyrocount.adapters import adapt, derived_seed
 
     with needing("evaluate", "diagnostics", "ArviZ"):
         import arviz_base
@@ -81,15 +81,16 @@ def to_arviz(
     chains: list[dict[str, NDArray[Any]]] = []
     kind = np.int64 if first.has_counts else np.float32
     for number, adapter in enumerate(adapters.values()):
-        order, _ = match_latents(first.dictionary(), adapter.dictionary())
-        drawn = adapter.draws(data, windows, samples=samples, seed=seed + number, replicate=True)
-        prior, *_ = adapter.prior_draws(samples, seed=seed + number)
+        order, cosine = match_latents(first.dictionary(), adapter.dictionary(), symmetric=first.is_symmetric)
+        sign = np.sign(cosine) if first.is_symmetric else np.ones_like(cosine)
+        drawn = adapter.draws(data, windows, samples=samples, seed=derived_seed(seed, number, 0), replicate=True)
+        prior = adapter.prior_latents(samples, seed=derived_seed(seed, number, 1))
         assert drawn.replicates is not None
         observed = drawn.replicates.astype(np.int64) if first.observes_counts else drawn.replicates
         chains.append(
             {
-                "posterior": drawn.z[..., order].astype(kind),
-                "prior": prior[..., order].astype(kind),
+                "posterior": (sign * drawn.z[..., order]).astype(kind),
+                "prior": (sign * prior[..., order]).astype(kind),
                 "posterior_predictive": observed,
                 "log_likelihood": drawn.log_likelihood,
                 "log_prior": drawn.log_prior,

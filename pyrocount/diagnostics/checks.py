@@ -73,7 +73,7 @@ READINGS = {
         "a small error.",
     ),
     "pit": _Reading(
-        "distance of the PIT from uniform",
+        "distance of the PIT from uniform, beyond chance",
         0.05,
         0.15,
         "Where each datum lies in its distribution given the rest of its observation. A histogram with a hump says "
@@ -81,9 +81,9 @@ READINGS = {
         "slope shifted.",
     ),
     "aggregate": _Reading(
-        "distance of the aggregate posterior from the prior",
+        "distance of the aggregate posterior from the prior, beyond chance",
         0.05,
-        0.2,
+        0.15,
         "How far the latents of all data together are from the prior, on average over the latents (largest difference "
         "of the distribution functions). Where it is large, samples of the prior are not like the data.",
     ),

@@ -34,16 +34,17 @@ def aggregate_distance(posterior: Array, prior: Array) -> Array:
     )
 
 
-def match_latents(reference: Array, dictionary: Array) -> tuple[NDArray[np.int64], Array]:
+def match_latents(reference: Array, dictionary: Array, *, symmetric: bool = False) -> tuple[NDArray[np.int64], Array]:
     """Pairs the latents of two fits, whose order means nothing, by what they do in the decoder.
 
     Args:
         reference: what each latent of the one adds to the decoder's output, shape (K, \\*shape).
         dictionary: the same of the other.
+        symmetric: whether columns of opposite sign are alike, as those of Gaussian latents are.
 
     Returns:
         For each latent of the reference the one of the other fit, shape (K,), so that the sum of the cosines of the
-        pairs is the largest (the Hungarian algorithm), and the cosines, shape (K,).
+        pairs, or of their magnitudes, is the largest (the Hungarian algorithm), and the cosines, shape (K,).
 
     >>> order, cosine = match_latents(np.eye(3), np.eye(3)[[2, 0, 1]] * 5)
     >>> order.tolist(), cosine.tolist()
@@ -51,7 +52,7 @@ def match_latents(reference: Array, dictionary: Array) -> tuple[NDArray[np.int64
     """
     first, second = (_unit(part.reshape(len(part), -1)) for part in (reference, dictionary))
     cosine = first @ second.T
-    rows, order = linear_sum_assignment(-cosine)
+    rows, order = linear_sum_assignment(-np.abs(cosine) if symmetric else -cosine)
     return order.astype(np.int64), cosine[rows, order]
 
 

@@ -1,5 +1,6 @@
 """Whether data drawn from the posterior look like the data."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,10 @@ def predictive_checks(x: Array, replicates: Array, *, counts: bool) -> list[Comp
         low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         predicted = float(drawn.mean())
         size = abs(observed) if counts or name == "variance" else float(np.std(x, dtype=np.float64))
-        error = abs(predicted - observed) / size if size > 0 else float("nan")
+        miss = abs(predicted - observed)
+        error = 0.0 if miss == 0 else miss / size if size > 0 and math.isfinite(miss) else math.inf
+        # Where neither has one, as the Fano factor of what is never active, there is nothing to compare.
+        error = math.nan if math.isnan(predicted) and math.isnan(observed) else error
         p_value = min(1.0, 2 * float(min(above, below)))
         found.append(Comparison(name, observed, predicted, float(low), float(high), p_value, error))
     return found

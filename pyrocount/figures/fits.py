@@ -256,7 +256,9 @@ def inference_curves(curves: Mapping[str, Array]) -> Figure:
     steps = np.arange(1.0, len(curves["r2"]) + 1)
     for name, label, color in (("r2", "mean", FIRST), ("r2_median", "median", SECOND)):
         fit.plot(steps, curves[name], marker(steps), color=color, label=label)
-    fit.set_ylim(bottom=max(fit.get_ylim()[0], -0.5))
+    # The mean of a few that have run away would leave nothing of the rest.
+    low, high = fit.get_ylim()
+    fit.set_ylim(max(low, -0.5), min(high, 1.05))
     fit.legend(fontsize=7, frameon=False)
     zeros.plot(steps, curves["zero_fraction"], marker(steps), color=FIRST)
     energy.plot(steps, curves["free_energy"], marker(steps), color=FIRST)

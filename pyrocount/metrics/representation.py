@@ -4,6 +4,7 @@ Codes are arrays (N, K), one row an observation, labels integers (N,). Accuracie
 each with labels of its own.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,8 @@ Labels = NDArray[np.integer[Any]]
 
 CONFIDENCE = 0.95
 NEIGHBOURS = 5
+# Of classes, of which there may be too many to try all.
+SPLITS = 200
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,8 @@ def shattering_dimension(
 ) -> Estimate:
     """How well lines separate any half of the classes from the other: mean accuracy of logistic regression.
 
-    Ten classes are split in 126 distinct ways into five and five; where their number is odd, one part has one more.
+    Ten classes are split in 126 distinct ways into five and five; where their number is odd, one part has one more, and
+    of many classes 200 random splits are taken.
 
     Args:
         codes: to train with, shape (N, K).
@@ -163,12 +167,15 @@ def shattering_dimension(
         The mean over the splits; ``runs`` are in the order of ``itertools.combinations``.
 
     Raises:
-        InputError: naming ``labels``, if there are fewer than two classes.
+        InputError: naming ``labels``, if there are fewer than two classes, or some to test with that training lacks.
 
     Reference:
         Bernardi et al., The Geometry of Abstraction in the Hippocampus and Prefrontal Cortex, Cell 2020; Vafaii, Galor
         and Yates, Poisson Variational Autoencoder, NeurIPS 2024, table 4.
     """
+    if unknown := sorted(set(np.unique(test_labels).tolist()) - set(np.unique(labels).tolist())):
+        problem = f"{len(unknown)} classes among those to test with, as {unknown[0]}, that training lacks"
+        raise InputError("labels", problem, "the same classes")
     splits = halves(np.unique(labels).tolist())
     scaler = StandardScaler().fit(codes)
     train, test = scaler.transform(codes), scaler.transform(test_codes)
@@ -185,8 +192,10 @@ def shattering_dimension(
     return estimate(runs)
 
 
-def halves(classes: Sequence[int]) -> list[tuple[int, ...]]:
+def halves(classes: Sequence[int], *, most: int = SPLITS) -> list[tuple[int, ...]]:
     """One part of each way to split classes into two of equal size, or of sizes that differ by one.
+
+    Where there are more ways than ``most``, so many of them at random, the same in every call.
 
     >>> halves([0, 1, 2, 3])
     [(0, 1), (0, 2), (0, 3)]
@@ -198,9 +207,13 @@ def halves(classes: Sequence[int]) -> list[tuple[int, ...]]:
     """
     if len(classes) < 2:
         raise InputError("labels", f"{len(classes)} classes", "at least two")
-    parts = list(combinations(classes, len(classes) // 2))
+    half, odd = len(classes) // 2, len(classes) % 2
+    if math.comb(len(classes), half) // (2 - odd) > most:
+        rng = np.random.default_rng(0)
+        return [tuple(rng.choice(classes, half, replace=False).tolist()) for _ in range(most)]
+    parts = list(combinations(classes, half))
     # With an even number every split is listed twice, by one part and by the other.
-    return parts if len(classes) % 2 else parts[: len(parts) // 2]
+    return parts if odd else parts[: len(parts) // 2]
 
 
 def _classifier(name: str) -> Callable[[], Any]:

@@ -72,6 +72,11 @@ class Subject:
         rows, exposure = self.rows[:number], self.data.test_exposure
         return self.data.test_units()[rows], None if exposure is None else exposure[rows]
 
+    def windows(self, number: int) -> Array | None:
+        """Lengths of windows for so many draws of the prior, those of held-out observations; None where all are 1."""
+        exposure = self.data.test_exposure
+        return None if exposure is None else np.resize(exposure[self.rows], number)
+
     @cached_property
     def evaluation(self) -> Evaluation:
         """Figures of exact samples of the held-out observations."""
@@ -162,10 +167,16 @@ class Result:
         }
 
 
-def mean_over(values: NDArray[np.floating[Any]]) -> Estimate:
-    """The mean over observations, with its 95 % interval; what is not a number is left out."""
-    known = values[np.isfinite(values)].astype(np.float64)
-    if not len(known):
-        return Estimate(math.nan, math.nan, math.nan, ())
+def mean_over(values: NDArray[np.floating[Any]], *, some: bool = False) -> Estimate:
+    """The mean over observations, with its 95 % interval.
+
+    Args:
+        values: of the observations.
+        some: whether those that have none, NaN, are left out.
+    """
+    known = values.astype(np.float64)
+    known = known[~np.isnan(known)] if some else known
+    if not len(known) or not np.isfinite(known).all():
+        return Estimate(float(known.mean()) if len(known) else math.nan, math.nan, math.nan, tuple(known.tolist()))
     mean, margin = float(known.mean()), student_margin(known, CONFIDENCE)
     return Estimate(mean, mean - margin, mean + margin, tuple(known.tolist()))

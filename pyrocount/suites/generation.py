@@ -3,6 +3,7 @@
 import numpy as np
 
 from pyrocount import figures
+from pyrocount.adapters import derived_seed
 from pyrocount.errors import InputError
 from pyrocount.metrics.generation import FEATURES, INCEPTION, generation_distances
 
@@ -13,7 +14,8 @@ def generation(subject: Subject) -> Result:
     """FID and KID of means of the data given samples of the prior; of other than images, a picture alone."""
     result, adapter = Result(), subject.adapter
     number = max(subject.images)
-    _, means, _ = adapter.prior_draws(number, seed=subject.seed)
+    seed = derived_seed(subject.seed, 3)
+    _, means, _ = adapter.prior_draws(number, subject.windows(number), seed=seed)
     result.pictures["generated"] = figures.samples(means[:60])
     result.figures["generated_mean"], result.figures["generated_deviation"] = float(means.mean()), float(means.std())
     test, _ = subject.test()
@@ -23,13 +25,12 @@ def generation(subject: Subject) -> Result:
             raise InputError("data", f"observations of shape {subject.data.shape}", "images")
         everything = subject.data.test_units()
         real = everything[np.random.default_rng(subject.seed).permutation(len(everything))]
-        numbers = [wanted for wanted in subject.images if wanted <= len(real)]
-        for wanted in subject.images:
-            if wanted > len(real):
-                problem = f"{len(real)} held-out images, too few for the FID at {wanted}"
-                result.remarks.append(f"fid: data: got {problem}, expected as many")
+        numbers = [wanted for wanted in subject.images if 2 * FEATURES <= wanted <= len(real)]
+        for wanted in sorted({*subject.images} - {*numbers}):
+            limits = f"from {2 * FEATURES} to {len(real)}, the held-out images"
+            result.remarks.append(f"fid: images: got {wanted}, expected {limits}")
         if not numbers:
-            raise InputError("images", f"{len(real)} held-out ones", f"{2 * FEATURES} or more, and --images")
+            raise InputError("images", "no number of them that is possible", "--images with one")
         distances = generation_distances(
             *(subject.unit_range(part[: max(numbers)]) for part in (real, means)),
             numbers=numbers,

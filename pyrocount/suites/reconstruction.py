@@ -18,7 +18,10 @@ def reconstruction(subject: Subject) -> Result:
     """MSE, R^2, SSIM, the ELBO and its parts, the importance-weighted ELBO and the amortisation gap."""
     result, adapter = Result(), subject.adapter
     (x, _), evaluation = subject.test(), subject.evaluation
-    result.figures |= {name: mean_over(values) for name, values in evaluation.each.items()}
+    # The R^2 of a constant observation is none.
+    result.figures |= {name: mean_over(values, some=name == "r2") for name, values in evaluation.each.items()}
+    if lost := int((~np.isfinite(evaluation.each["nelbo"])).sum()):
+        result.remarks.append(f"{lost} of {len(x)} observations have a likelihood that is not finite")
     extra = ("paper_loss", "r2_median", "diverged", "convergence_step", "distance")
     result.figures |= {name: evaluation.figures[name] for name in extra if name in evaluation.figures}
     if subject.is_images:
@@ -34,7 +37,8 @@ def reconstruction(subject: Subject) -> Result:
         weights = subject.log_weights
         bound = importance_weighted_elbo(weights)
         result.figures[f"importance_weighted_elbo_{subject.samples}"] = mean_over(bound)
-        # Over the ELBO of the same observations.
+        # Over the ELBO of the same observations, fewer than those above.
+        result.figures["importance_weighted_observations"] = len(bound)
         result.figures[f"importance_weighted_gain_{subject.samples}"] = mean_over(bound - weights.mean(0))
     if isinstance(adapter, AmortizedAdapter) and adapter.has_density:
         with result.attempt("amortization_gap"):

@@ -1,5 +1,7 @@
 """What the codes are good for."""
 
+import numpy as np
+
 from pyrocount.errors import InputError
 from pyrocount.evaluation import Array
 from pyrocount.metrics.representation import (
@@ -26,6 +28,10 @@ def representation(subject: Subject) -> Result:
     x, exposure = subject.test()
     labels = data.test_labels[subject.rows]
     codes = adapter.code(x, exposure, seed=subject.seed, progress=subject.progress)
+    finite = np.isfinite(codes).all(1)
+    if not finite.all():
+        result.remarks.append(f"{(~finite).sum()} of {len(codes)} observations have codes that are not finite")
+        codes, labels = codes[finite], labels[finite]
 
     for number in LABELS:
         for classifier in CLASSIFIERS:
@@ -51,4 +57,5 @@ def _training_codes(subject: Subject) -> tuple[Array, Labels]:
     x = data.train_units(number)
     assert data.train_labels is not None
     codes = subject.adapter.code(x, exposure, seed=subject.seed, progress=subject.progress)
-    return codes, data.train_labels[: len(x)]
+    finite = np.isfinite(codes).all(1)
+    return codes[finite], data.train_labels[: len(x)][finite]
