@@ -168,7 +168,7 @@ def table(name: str, found: dict[str, Any]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def _parser() -> Parser:

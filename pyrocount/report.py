@@ -147,4 +147,4 @@ def _side(check: Mapping[str, Any], good: bool = True) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"

@@ -108,11 +108,11 @@ def test_configurations_far_off_do_not_squeeze_the_others():
 
 
 def test_importance_marks_what_is_above_the_limit():
-    k = np.array([0.1, -np.inf, 0.9, np.nan, 1.4, 0.3])
+    k = np.array([0.1, -np.inf, 0.9, np.nan, 1.4, np.inf, 0.3])
     left, right = figures.importance(k, np.array([10.0, 80.0]), 100).axes
     low, high, limit = left.get_lines()
     np.testing.assert_allclose(low.get_ydata(), [-0.5, 0.1, 0.3])
-    np.testing.assert_allclose(high.get_ydata(), [0.9, 1.4])
+    np.testing.assert_allclose(high.get_ydata(), [0.9, 1.4, 1.4])
     assert low.get_color() != high.get_color()
     assert set(limit.get_ydata()) == {0.7}
     assert sum(patch.get_height() for patch in right.patches) == 2

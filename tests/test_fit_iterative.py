@@ -128,7 +128,8 @@ def test_every_option_of_inference_changes_what_is_trained(tmp_path, array, monk
         curve = np.ones(steps)
         from pyrocount.evaluation import Evaluation
 
-        return Evaluation({"mean_rate": 0.0}, np.ones((1, 1, 5)), x, np.ones(5)), Curves(curve, curve, curve, curve)
+        evaluation = Evaluation({"mean_rate": 0.0}, np.ones((1, 1, 5)), x, np.ones(5), {})
+        return evaluation, Curves(curve, curve, curve, curve)
 
     monkeypatch.setattr(fit_iterative, "train", stop)
     monkeypatch.setattr(fit_iterative, "evaluate_iterative", measured)

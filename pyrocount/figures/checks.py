@@ -18,13 +18,14 @@ def importance(pareto_k: Array, effective: Array, samples: int) -> Figure:
     """k-hat of each observation with its limit of 0.7, and how many of the samples are effective.
 
     Args:
-        pareto_k: shape (N,); what is beyond -0.5 and 3, as infinities, is drawn there.
+        pareto_k: shape (N,); what is below -0.5 is drawn there, infinities at the largest of the others.
         effective: effective sample sizes, shape (N,).
         samples: number S of samples.
     """
     figure = Figure(figsize=(7, 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    shown = np.clip(np.sort(pareto_k[~np.isnan(pareto_k)]), -0.5, 3.0)
+    largest = max(1.0, float(np.max(pareto_k, where=np.isfinite(pareto_k), initial=-np.inf)))
+    shown = np.clip(np.sort(pareto_k[~np.isnan(pareto_k)]), -0.5, largest)
     for part, color in ((shown <= 0.7, FIRST), (shown > 0.7, SECOND)):
         left.plot(np.flatnonzero(part), shown[part], ".", color=color, markersize=3)
     left.axhline(0.7, color=DATA, linewidth=1)
