@@ -14,7 +14,7 @@ from pyrocount.command_line import Parser, run_command
 from pyrocount.config import Config
 from pyrocount.errors import InputError
 from pyrocount.models import ITERATIVE
-from pyrocount.report import report
+from pyrocount.report import number, report
 from pyrocount.run import RunFolder
 from pyrocount.suites import SUITES, Subject
 
@@ -159,16 +159,12 @@ def table(name: str, found: dict[str, Any]) -> str:
     for figure, value in found["figures"].items():
         if isinstance(value, dict):
             lines.append(
-                f"  {figure:<34}{_number(value['mean']):>12}   {_number(value['low'])} to {_number(value['high'])}"
+                f"  {figure:<34}{number(value['mean']):>12}   {number(value['low'])} to {number(value['high'])}"
             )
         else:
-            lines.append(f"  {figure:<34}{_number(value):>12}")
-    lines += [f"  [{check['verdict']}] {check['name']}: {_number(check['value'])}" for check in found["checks"]]
+            lines.append(f"  {figure:<34}{number(value):>12}")
+    lines += [f"  [{check['verdict']}] {check['name']}: {number(check['value'])}" for check in found["checks"]]
     return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def _parser() -> Parser:

@@ -65,10 +65,13 @@ def summary(arrays: Mapping[str, Array], *, beta: float | None) -> Evaluation:
         "lifetime_sparsity": lifetime_sparsity(counts),
         "active_latents": active_latents(latent_kl),
     }
-    each = {name: arrays[name].mean(1) for name in ("nll", "squares", "r2")}
-    each = {"nelbo": each["nll"] + arrays["kl"].sum(1), "nll": each["nll"], "kl": arrays["kl"].sum(1)} | {
-        "mse": each["squares"],
-        "r2": each["r2"],
+    nll_each, kl_each = arrays["nll"].mean(1), arrays["kl"].sum(1)
+    each = {
+        "nelbo": nll_each + kl_each,
+        "nll": nll_each,
+        "kl": kl_each,
+        "mse": arrays["squares"].mean(1),
+        "r2": arrays["r2"].mean(1),
     }
     return Evaluation(figures, counts, arrays["predictions"], latent_kl, each)
 

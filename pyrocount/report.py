@@ -80,7 +80,7 @@ def _summary(suites: Mapping[str, Any]) -> str:
     if not checks:
         return ""
     lines = "".join(
-        f"<tr><td>{_badge(check['verdict'])}</td><td class=number>{_number(check['value'])}</td>"
+        f"<tr><td>{_badge(check['verdict'])}</td><td class=number>{number(check['value'])}</td>"
         f"<td><b>{escape(check['name'])}</b><br><span class=quiet>{escape(check['sentence'])} "
         f"Good {_side(check)} {check['good']:g}, bad {_side(check, False)} {check['bad']:g}.</span></td></tr>"
         for check in checks
@@ -96,7 +96,7 @@ def _section(run: RunFolder, name: str, found: Mapping[str, Any]) -> str:
         interval = ""
         if isinstance(value, Mapping):
             known = value["low"] is not None
-            interval = f"{_number(value['low'])} to {_number(value['high'])}" if known else ""
+            interval = f"{number(value['low'])} to {number(value['high'])}" if known else ""
             value = value["mean"]
         rows.append([figure.replace("_", " "), value, interval])
     if rows:
@@ -121,7 +121,7 @@ def _table(title: str, header: list[str], rows: list[list[Any]]) -> str:
 def _cell(cell: Any) -> str:
     if isinstance(cell, str):
         return f"<td>{escape(cell)}</td>"
-    return f"<td class=number>{_number(cell)}</td>"
+    return f"<td class=number>{number(cell)}</td>"
 
 
 def _picture(run: RunFolder, name: str, caption: str | None = None) -> str:
@@ -146,5 +146,6 @@ def _side(check: Mapping[str, Any], good: bool = True) -> str:
     return "up to" if (check["bad"] >= check["good"]) == good else "from"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A figure as reports and tables show it; a dash for none."""
     return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"

@@ -18,8 +18,7 @@ from pyrocount.data import Dataset
 from pyrocount.diagnostics import Check
 from pyrocount.errors import InputError
 from pyrocount.evaluation import Array, Evaluation
-from pyrocount.metrics.intervals import student_margin
-from pyrocount.metrics.representation import CONFIDENCE, Estimate
+from pyrocount.metrics.representation import Estimate, estimate
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -178,5 +177,4 @@ def mean_over(values: NDArray[np.floating[Any]], *, some: bool = False) -> Estim
     known = known[~np.isnan(known)] if some else known
     if not len(known) or not np.isfinite(known).all():
         return Estimate(float(known.mean()) if len(known) else math.nan, math.nan, math.nan, tuple(known.tolist()))
-    mean, margin = float(known.mean()), student_margin(known, CONFIDENCE)
-    return Estimate(mean, mean - margin, mean + margin, tuple(known.tolist()))
+    return estimate(known.tolist())
