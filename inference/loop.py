@@ -75,7 +75,7 @@ def run_epochs(
                 total += loss * len(batch)
                 seconds = (time.perf_counter() - started) / number
                 # Text only where it will be shown: fast steps would spend a part of their time on it.
-                if progress and (number == steps_per_epoch or time.perf_counter() - shown > bar.mininterval):
+                if not bar.disable and (number == steps_per_epoch or time.perf_counter() - shown > bar.mininterval):
                     shown = time.perf_counter()
                     bar.set_postfix_str(
                         f"epoch={epoch + 1}/{epochs}, elbo={-loss:.2f}, rate={mean_rate:.3f}, "

@@ -1,6 +1,7 @@
 """The fitting of models by back-propagation through their iterative inference, in JAX."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -83,7 +84,7 @@ class IterativeFitting(Fitting):
             if config.flip:
                 mirrored = jax.random.bernoulli(key_flip, shape=(len(x), 1, 1, 1))
                 x = jnp.where(mirrored, x[..., ::-1], x)
-            iterative = with_parameters(self.iterative, parameters)
+            iterative = replace(with_parameters(self.iterative, parameters), leak=config.leak)
             problem = iterative.problem(x, *windows, relaxation=relaxation(config, now["temperature"]))
             return unrolled_loss(
                 key, problem, x, *windows, steps=config.train_steps, beta=now["kl_weight"], step_kl=config.step_kl
@@ -159,7 +160,7 @@ def _device(config: Config, device: torch.device) -> Any:
 
 
 def build(config: Config, shape: Sequence[int]) -> Iterative:
-    """The iterative model of a resolved configuration, with fresh parameters."""
+    """The iterative model of a resolved configuration as it is tested, with fresh parameters."""
     # As in the VAEs: no bias where everything is linear.
     bias = not (config.decoder == "lin" and config.likelihood == "gaussian")
     return make_iterative(
@@ -175,7 +176,7 @@ def build(config: Config, shape: Sequence[int]) -> Iterative:
         initial_rate=config.initial_rate,
         step_size=config.step_size,
         drive=config.drive,
-        leak=config.leak,
+        leak=config.test_leak,
     )
 
 

@@ -12,9 +12,10 @@ def progress_bar(work: Iterable[Any] | None = None, *, shown: bool = True, **opt
 
     Args:
         work: what it goes through, if it is not updated by hand.
-        shown: whether to show it.
+        shown: whether to show it; ``TQDM_DISABLE`` in the environment hides all of them.
         options: of tqdm.
     """
     watched = sys.stderr.isatty()
     slow = {} if watched else {"mininterval": 10.0, "delay": 10.0}
-    return tqdm(work, disable=not shown, dynamic_ncols=True, **{"mininterval": 0.2} | slow | options)
+    hidden = {} if shown else {"disable": True}
+    return tqdm(work, dynamic_ncols=True, **{"mininterval": 0.2} | slow | hidden | options)

@@ -1,6 +1,9 @@
 import os
 import shlex
 
+# Most of a test of JAX is compiling what runs once.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import jax
 import numpy as np
 import pyro

@@ -157,6 +157,20 @@ def test_every_option_of_inference_changes_what_is_trained(tmp_path, array, monk
         assert outcome(**changes)[:2] != usual[:2], changes
     model = fit_iterative.build(Config(model="iterative-poisson", scale=0.3).resolved(), (6,))
     assert model.parameters["likelihood.log_scale"] == pytest.approx(np.log(0.3))
+    leaks = {
+        (model, options.get("leak"), options.get("test_leak")): fit_iterative.build(
+            Config(model=f"iterative-{model}", **options).resolved(), (6,)
+        ).leak
+        for model in ("poisson", "negbio")
+        for options in ({}, {"leak": 0.5}, {"test_leak": 0.1}, {"leak": 0.5, "test_leak": 0.1})
+    }
+    assert leaks == {
+        ("poisson", None, None): None,
+        ("negbio", None, None): 0.02,
+        **{(model, 0.5, None): 0.5 for model in ("poisson", "negbio")},
+        **{(model, leak, 0.1): 0.1 for model in ("poisson", "negbio") for leak in (None, 0.5)},
+    }
+    assert outcome(model="iterative-negbio") == outcome(model="iterative-negbio", test_leak=0.3), "training leaked"
     kinds = {outcome(estimator=name)[0] for name in ("stein", "straight-through", "arrival", "arrival-hard", "gumbel")}
     assert len(kinds) == 5
 
@@ -180,6 +194,7 @@ def test_every_option_of_inference_changes_what_is_trained(tmp_path, array, monk
         ("--model iterative-poisson --estimator exact", "--estimator: got 'exact' for iterative-poisson latents"),
         ("--model poisson --train-steps 3", "--train-steps: got 3 for --model poisson"),
         ("--model poisson --leak .5", "--leak: got 0.5 for --model poisson"),
+        ("--model poisson --test-leak .5", "--test-leak: got 0.5 for --model poisson"),
         ("--model iterative-poisson --train-steps 0", "--train-steps: got 0, expected a positive whole number"),
         ("--model iterative-poisson --step-size -1", "--step-size: got -1.0, expected a positive number"),
         ("--model iterative-poisson --decoder conv --data TABLE", "decoder: got 'conv' for data of shape (6,)"),

@@ -24,8 +24,8 @@ class Comparison:
         low: lower end of the interval with 95 % of the draws.
         high: upper end.
         p_value: two-sided; small where hardly any draw is as extreme as the data.
-        error: |predicted - observed|, relative to the observed value (for data other than counts, a mean or maximum is
-            relative to their standard deviation).
+        error: distance of ``predicted`` from ``observed``, relative to the latter (for data other than counts, a mean
+            or maximum is relative to their standard deviation).
     """
 
     name: str

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from .layout import DATA, FIRST, SECOND, Array
@@ -74,6 +75,7 @@ def rootograms(pairs: Mapping[str, tuple[Array, Array]]) -> Figure:
         axis.plot(counts, top, "o-", color=SECOND, markersize=3, linewidth=1)
         axis.axhline(0, color="0.3", linewidth=0.8)
         axis.set_title(name, fontsize=8)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("count", fontsize=8)
         axis.set_ylabel("square root of frequency", fontsize=8)
     _plain(*axes)
@@ -100,6 +102,11 @@ def mean_variance(mean: Array, variance: Array, total_counts: tuple[float, ...] 
             axis.plot(line, line + line**2 / total_count, style, color=SECOND, linewidth=1, label=label)
         axis.set_xscale("log")
         axis.set_yscale("log")
+        for side in (axis.xaxis, axis.yaxis):
+            # Within a decade there may be no whole power of ten to label.
+            side.set_major_formatter("{x:g}")
+            side.set_minor_formatter(lambda x, place: f"{x:g}" if f"{x:.0e}"[0] in "25" else "")
+        axis.tick_params(which="both", labelsize=7)
         axis.legend(fontsize=6, frameon=False)
     axis.set_xlabel("mean count of a latent", fontsize=8)
     axis.set_ylabel("variance over observations", fontsize=8)

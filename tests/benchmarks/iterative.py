@@ -22,10 +22,10 @@ from pyrocount.iterative import Iterative, make_iterative, with_parameters
 from pyrocount.models.networks import Style
 from pyrocount.numpyro.relaxations import ArrivalTimes, Relaxation, SteinChen
 
-LATENTS, VALUES, BATCH, TRAINED, TESTED = 512, 256, 200, 16, 100
+LATENTS, VALUES, BATCH, TRAINED, TESTED = 512, 256, 200, 16, 100  # small: 8, 16, 4, 2, 3
 STEP, BETA, TEMPERATURE = 0.3, 8.0, 0.1
 # Seconds before each turn, for the threads of the other library to come to rest: they wait busily at first.
-PAUSE = 0.3
+PAUSE = 0.3  # small: 0.0
 LEARNED = ("decoder.0.weight", "prior.log_rate", "step.log_size")
 
 

@@ -22,6 +22,7 @@ from measure import Row, compare, table
 from pyrocount import ArrivalTimes, GumbelSoftmax, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen
 
 TAU = 0.1
+MANY, FEW, WIDTH = 1000, 128, 512  # small: 8, 4, 16
 
 
 def stacked_arrivals(rate: Tensor) -> Tensor:
@@ -69,8 +70,8 @@ def gamma_and_poisson(relaxation):
 
 def measure(device: torch.device) -> list[Row]:
     torch.manual_seed(0)
-    many = torch.randn(1000, 512, device=device).exp().clamp(max=20)
-    outlier = torch.randn(128, 512, device=device).exp().clamp(max=20)
+    many = torch.randn(MANY, WIDTH, device=device).exp().clamp(max=20)
+    outlier = torch.randn(FEW, WIDTH, device=device).exp().clamp(max=20)
     outlier[0, 0] = 200
     arrivals, hard = ArrivalTimes(TAU), SteinChen()
     rows = [

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from pyrocount.numpyro import poisson
 from pyrocount.numpyro.gamma_sampler import gamma
 
-SHAPE = (200, 512)
+SHAPE = (200, 512)  # small: (4, 8)
 
 
 def median_times(samplers, parameter, repeats=15):

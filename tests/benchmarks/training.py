@@ -13,7 +13,7 @@ from pyrocount.amortized import build, make_elbo
 from pyrocount.config import Config
 from pyrocount.inference import train
 
-LATENTS, VALUES, BATCH, STEPS = 512, 256, 200, 200
+LATENTS, VALUES, BATCH, STEPS = 512, 256, 200, 200  # small: 8, 16, 4, 3
 # Of the time of a step with the exact gradient.
 AIMS = {"stein": "0.77x", "arrival": "0.25x"}
 
