@@ -32,6 +32,8 @@ from pyrocount.run import RunFolder
 TESTED = 1000
 # Those that the history follows, with as many steps as in training.
 FOLLOWED = 200
+# Clamp of the steps in training: a weight that is still wrong must not throw the potentials far.
+TRAINED_STEP = 1.0
 # Latents in the picture of the spikes.
 DRAWN = 60
 
@@ -84,7 +86,7 @@ class IterativeFitting(Fitting):
             if config.flip:
                 mirrored = jax.random.bernoulli(key_flip, shape=(len(x), 1, 1, 1))
                 x = jnp.where(mirrored, x[..., ::-1], x)
-            iterative = replace(with_parameters(self.iterative, parameters), leak=config.leak)
+            iterative = replace(with_parameters(self.iterative, parameters), largest_step=TRAINED_STEP)
             problem = iterative.problem(x, *windows, relaxation=relaxation(config, now["temperature"]))
             return unrolled_loss(
                 key, problem, x, *windows, steps=config.train_steps, beta=now["kl_weight"], step_kl=config.step_kl
@@ -160,7 +162,7 @@ def _device(config: Config, device: torch.device) -> Any:
 
 
 def build(config: Config, shape: Sequence[int]) -> Iterative:
-    """The iterative model of a resolved configuration as it is tested, with fresh parameters."""
+    """The iterative model of a resolved configuration, with fresh parameters."""
     # As in the VAEs: no bias where everything is linear.
     bias = not (config.decoder == "lin" and config.likelihood == "gaussian")
     return make_iterative(
@@ -176,7 +178,7 @@ def build(config: Config, shape: Sequence[int]) -> Iterative:
         initial_rate=config.initial_rate,
         step_size=config.step_size,
         drive=config.drive,
-        leak=config.test_leak,
+        leak=config.leak,
     )
 
 

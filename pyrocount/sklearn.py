@@ -65,7 +65,6 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         inference_steps: of the inference of sparse codes.
         step_size: of iterative inference, at first.
         leak: of iterative inference; None for the usual one of the model.
-        test_leak: the same in ``transform`` and ``score``.
         step_kl: of iterative inference, ``"prior"`` or ``"posterior"``.
         temperature_schedule: ``"linear"`` or ``"exponential"``.
         anneal: part of training in which temperature and KL weight are annealed.
@@ -128,7 +127,6 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         inference_steps: int = Config.inference_steps,
         step_size: float = Config.step_size,
         leak: float | None = None,
-        test_leak: float | None = None,
         step_kl: str = "prior",
         temperature_schedule: str = "linear",
         anneal: float = Config.anneal,
@@ -170,7 +168,6 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.inference_steps = inference_steps
         self.step_size = step_size
         self.leak = leak
-        self.test_leak = test_leak
         self.step_kl = step_kl
         self.temperature_schedule = temperature_schedule
         self.anneal = anneal

@@ -400,8 +400,7 @@ def test_every_option_reaches_what_it_names(tmp_path, array, monkeypatch):
         "seed": (7, "make_vae"),
     }
     elsewhere = {"max_count", "activation", "exposure", "flip", "inference_steps", "blocks", "whiten"}
-    # In test_fit_iterative.py:
-    elsewhere |= {"train_steps", "test_steps", "step_size", "drive", "leak", "test_leak", "step_kl"}
+    elsewhere |= {"train_steps", "test_steps", "step_size", "drive", "leak", "step_kl"}  # test_fit_iterative.py
     assert changes.keys() | elsewhere == Config().identity().keys() | {"data_dir", "download"}
     for name, (value, where) in changes.items():
         changed = outcome(**{name: value})
