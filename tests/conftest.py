@@ -30,7 +30,10 @@ def _compiled_once(tmp_path_factory):
     base = tmp_path_factory.getbasetemp()
     if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
         base = base.parent
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(workers)))
+        threads = max(1, (os.cpu_count() or 1) // int(workers))
+        torch.set_num_threads(threads)
+        # For the processes that tests start: more threads than cores wait for each other.
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     (base / "compiled").mkdir(exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(base / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
