@@ -1,5 +1,7 @@
+import importlib.util
 import os
 import shlex
+from pathlib import Path
 
 # Most of a test of JAX is compiling what runs once.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
@@ -55,6 +57,16 @@ def device(request):
 @pytest.fixture(params=[torch.float32, torch.float64], ids=str)
 def dtype(request):
     return request.param
+
+
+@pytest.fixture(scope="session")
+def tutorials():
+    """The module that executes the tutorials."""
+    path = Path(__file__).parents[1] / "tutorials" / "run.py"
+    spec = importlib.util.spec_from_file_location("tutorials_run", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

@@ -10,12 +10,11 @@ import pytest
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 NAMES = ("relaxations", "training", "iterative", "samplers")
-SMALL = re.compile(r"^(\w[\w, ]*) = .*# small: (.+)$", re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_benchmark(name, tmp_path):
-    code, changed = SMALL.subn(r"\1 = \2", (BENCHMARKS / f"{name}.py").read_text())
+def test_benchmark(name, tutorials, tmp_path):
+    code, changed = tutorials.SMALL.subn(r"\1 = \2", (BENCHMARKS / f"{name}.py").read_text())
     assert changed
     (tmp_path / f"{name}.py").write_text(code)
     path = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parents[1])])

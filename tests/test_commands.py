@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import tomllib
 from itertools import pairwise
@@ -119,7 +118,7 @@ def fit(arguments):
     return call("pyrocount.fit", [*arguments, *less])
 
 
-def made(run, least=1):
+def made(run):
     """Makes a finished run where a document speaks of one, of the model that its name says."""
     path = Path(run)
     if path.exists():
@@ -198,7 +197,6 @@ def test_a_command_that_has_rotted_is_told(noted, small):
     (words,) = noted("python -m pyrocount.fit --no-such-option 1")
     with pytest.raises(AssertionError, match="no-such-option"):
         perform(words)
-    shutil.rmtree("runs", ignore_errors=True)
     with pytest.raises(ModuleNotFoundError):
         perform(["python", "-m", "pyrocount.nothing", "RUN"])
     with pytest.raises(AssertionError):

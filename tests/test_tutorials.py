@@ -1,6 +1,5 @@
 """The tutorials run from top to bottom, in a small setting, and hold the outputs of a full run."""
 
-import importlib.util
 import tempfile
 from pathlib import Path
 
@@ -9,14 +8,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TUTORIALS = sorted((ROOT / "tutorials").glob("*.ipynb"))
-
-
-@pytest.fixture(scope="module")
-def run():
-    spec = importlib.util.spec_from_file_location("tutorials_run", ROOT / "tutorials" / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def outputs(notebook):
@@ -39,13 +30,13 @@ def test_there_are_six():
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("default")  # of the Jupyter client's, which are not ours
-def test_tutorial(path, run, tmp_path, tmp_path_factory, monkeypatch):
+def test_tutorial(path, tutorials, tmp_path, tmp_path_factory, monkeypatch):
     compiled = tmp_path_factory.getbasetemp().parent / "compiled-tutorials"
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))
     kept = nbformat.read(path, as_version=4)
-    settings = run.SMALL.findall("\n".join(cell.source for cell in kept.cells))
+    settings = tutorials.SMALL.findall("\n".join(cell.source for cell in kept.cells))
     assert settings, "there is no small setting"
-    executed = run.execute(path, small=True, folder=tmp_path)
+    executed = tutorials.execute(path, small=True, folder=tmp_path)
 
     assert [cell.source for cell in executed.cells] == [cell.source for cell in kept.cells]
     assert "Warning" not in text_of(executed, "stderr")
@@ -62,8 +53,8 @@ def test_what_is_kept_is_of_no_machine(path):
         assert f"{place}/" not in text
 
 
-def test_a_cell_that_fails_is_told(run, tmp_path):
+def test_a_cell_that_fails_is_told(tutorials, tmp_path):
     path = tmp_path / "broken.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")]), path)
     with pytest.raises(Exception, match="ZeroDivisionError"):
-        run.execute(path, small=True)
+        tutorials.execute(path, small=True)
