@@ -40,13 +40,14 @@ class Dynamics:
         step_size: eta, positive; a number, or an array that broadcasts with the latents.
         leak: weight lambda of the divergence from the prior; None for online inference.
         bias: b, taken from the potentials (of a Gaussian, its mean) in every step.
-        largest_step: each potential moves by this times the hyperbolic tangent of its step over this.
+        largest_step: each potential moves by this times the hyperbolic tangent of its step over this; None for that of
+            the family.
     """
 
     step_size: Array | float = 1.0
     leak: Array | float | None = None
     bias: Array | float = 0.0
-    largest_step: Array | float = 1.0
+    largest_step: Array | float | None = None
 
 
 class State(NamedTuple):
@@ -143,7 +144,7 @@ class Problem:
             step = jax.tree.map(lambda one, other: one + dynamics.leak * other, step, pull)
         first, *others = jax.tree.leaves(jax.tree.map(lambda part: dynamics.step_size * part, step))
         step = jax.tree.unflatten(jax.tree.structure(step), [first + dynamics.bias, *others])
-        limit = dynamics.largest_step
+        limit = self.family.largest_step if dynamics.largest_step is None else dynamics.largest_step
         moved = jax.tree.map(lambda old, change: old - limit * jnp.tanh(change / limit), potentials, step)
         return self.family.bounded(moved)
 

@@ -51,10 +51,6 @@ FIRST_LOG_SCALE = -1.0
 # Of negative-binomial latents. Where it is 1, the noise of many counts moves the rates further than the data do: on
 # patches with 512 latents the rates run away, while from 10 or 30 on they settle, at an R^2 of .71 and .75.
 FIRST_TOTAL_COUNT = 10.0
-# Of inference, where it is not 1. The samples of a large negative-binomial rate are mostly below it and sometimes far
-# above: steps up are many and small, steps down few and large. A clamp that cuts the latter lets rates drift upwards,
-# and at 1 about 1.8 % of whitened patches diverge within 1000 steps; at 4, none of 1000.
-LARGEST_STEPS = {"iterative-negbio": 4.0}
 
 CONVERTED = "Poisson, negative-binomial or Gaussian latents"
 
@@ -68,7 +64,7 @@ class Iterative:
         parameters: of it, and of its inference.
         drive: ``"sampled"`` or ``"exact"``.
         leak: weight of the divergence from the prior; None for online inference.
-        largest_step: at which the steps of the potentials are clamped; None for the usual one of the latents.
+        largest_step: at which the steps of the potentials are clamped; None for that of the latents' family.
     """
 
     model: IterativeModel
@@ -100,7 +96,7 @@ class Iterative:
                 jnp.exp(self.parameters["step.log_size"]),
                 self.leak,
                 self.parameters.get("step.bias", 0.0),
-                LARGEST_STEPS.get(self.model.kind, 1.0) if self.largest_step is None else self.largest_step,
+                self.largest_step,
             ),
             relaxation=relaxation,
             drive=self.drive,
