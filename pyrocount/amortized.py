@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pyrocount.config import Config
 from pyrocount.data import Dataset
+from pyrocount.devices import torch_device
 from pyrocount.errors import InputError
 from pyrocount.evaluate_amortized import dictionary, evaluate, prior_samples
 from pyrocount.evaluation import Evaluation
@@ -27,19 +28,19 @@ class AmortizedFitting(Fitting):
         vae: the model.
     """
 
-    def __init__(self, config: Config, data: Dataset, device: torch.device) -> None:
-        self.config, self.data, self.device = config, data, device
+    def __init__(self, config: Config, data: Dataset) -> None:
+        self.config, self.data, self.device = config, data, torch_device(config.device)
         try:
-            self.vae = build(config, data.shape).to(device)
+            self.vae = build(config, data.shape).to(self.device)
         except RuntimeError as error:
             if "memory" not in str(error):
                 raise
             raise InputError(
-                "latent_dim", config.latent_dim, f"a model that fits into the memory of {device}"
+                "latent_dim", config.latent_dim, f"a model that fits into the memory of {self.device}"
             ) from error
         self.likelihood = self.vae.likelihood
         held_out = (data.test_units(), data.test_exposure)
-        self._test = [torch.from_numpy(part).to(device) for part in held_out if part is not None]
+        self._test = [torch.from_numpy(part).to(self.device) for part in held_out if part is not None]
 
     def evaluate(self, quick: bool = False) -> Evaluation:
         """Figures of held-out data, of exact samples."""

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import torch
-
 from pyrocount.data import default_scaling
 from pyrocount.errors import InputError
 from pyrocount.inference import SPARSE_CODERS
@@ -325,16 +323,6 @@ class Config:
             output=self.output or output,
             leak=1.0 if self.leak is None and self.model == "predictive-coding" else self.leak,
         )
-
-    def torch_device(self) -> torch.device:
-        """The device to compute on.
-
-        Raises:
-            InputError: if CUDA is asked for where there is none.
-        """
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("device", "cuda, but torch finds no CUDA device", "cpu or auto")
-        return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
 
     def identity(self) -> dict[str, Any]:
         """What makes the numbers of a run: everything but where it computes and where things are kept."""

@@ -3,15 +3,15 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pyrocount import fitted
 from pyrocount.adapters import Adapter, adapt
 from pyrocount.command_line import Parser, run_command
 from pyrocount.config import Config
+from pyrocount.devices import DEVICES, jax_device, torch_device
 from pyrocount.errors import InputError
 from pyrocount.models import ITERATIVE
 from pyrocount.report import number, report
@@ -52,19 +52,30 @@ def evaluate_run(given: Any) -> RunFolder:
     _earlier(run)
     subject = _subject(given)
     failed: list[Exception] = []
-    for name in names:
-        print(f"{name} ...", file=sys.stderr)
-        try:
-            _evaluate_and_save(name, subject, run)
-        except Exception as error:
-            # A bug, or too little memory: the other suites still run, and then it is shown.
-            print(f"  {name} stopped: {error}", file=sys.stderr)
-            failed.append(error)
+    with computing_on(given.device, subject.config):
+        for name in names:
+            print(f"{name} ...", file=sys.stderr)
+            try:
+                _evaluate_and_save(name, subject, run)
+            except Exception as error:
+                # A bug, or too little memory: the other suites still run, and then it is shown.
+                print(f"  {name} stopped: {error}", file=sys.stderr)
+                failed.append(error)
     run.write_text("report.html", report(run, _earlier(run)))
     print(run.path / "report.html")
     if failed:
         raise failed[0]
     return run
+
+
+def computing_on(device: str, config: Config) -> AbstractContextManager[Any]:
+    """What makes JAX compute on the device; torch's models are moved to it."""
+    if config.model not in ITERATIVE:
+        return nullcontext()
+    import jax
+
+    context: AbstractContextManager[Any] = jax.default_device(jax_device(device))
+    return context
 
 
 def _evaluate_and_save(name: str, subject: Subject, run: RunFolder) -> None:
@@ -127,10 +138,7 @@ def _subject(given: Any) -> Subject:
 
 def _adapter(model: Any, config: Config, given: Any) -> Adapter:
     if config.model not in ITERATIVE:
-        device = given.device if given.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise InputError("--device", "cuda, but there is none", "cpu or auto")
-        model = model.to(device)
+        model = model.to(torch_device(given.device))
     return adapt(model, steps=config.test_steps if given.steps is None else given.steps)
 
 
@@ -212,7 +220,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all samples (default: 0)")
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="of torch; JAX takes its own (default: auto)"
+        "--device", choices=DEVICES, default="auto", help="where to compute (default: auto, CUDA if there is)"
     )
     return parser
 

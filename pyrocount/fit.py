@@ -59,12 +59,11 @@ def fit(config: Config) -> RunFolder:
         NonFiniteLossError: if training diverges; the last good checkpoint is kept.
     """
     config = config.resolved()
-    device = config.torch_device()
     data = load_data(config)
     if config.flip and len(data.shape) != 3:
         raise InputError("flip", f"it for observations of shape {data.shape}", "images (channels, height, width)")
     torch.manual_seed(config.seed)
-    fitting = make_fitting(config, data, device)
+    fitting = make_fitting(config, data)
     fitting.check()
     if config.resume:
         run = RunFolder.open(config.out, config.name)
@@ -96,15 +95,15 @@ def training_settings() -> Iterator[None]:
         yield
 
 
-def make_fitting(config: Config, data: Dataset, device: torch.device) -> Fitting:
+def make_fitting(config: Config, data: Dataset) -> Fitting:
     """The model of a resolved configuration with fresh weights, ready to be trained.
 
     Raises:
-        InputError: naming ``model``, if JAX is not installed and the model needs it.
+        InputError: naming ``model``, if JAX is not installed and the model needs it, or ``device``, if there is none.
     """
     if config.model not in ITERATIVE:
-        return AmortizedFitting(config, data, device)
-    return _iterative_fitting()(config, data, device)
+        return AmortizedFitting(config, data)
+    return _iterative_fitting()(config, data)
 
 
 def _iterative_fitting() -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 from pyrocount import figures
 from pyrocount.config import Config
 from pyrocount.data import Dataset
-from pyrocount.errors import InputError
+from pyrocount.devices import jax_device
 from pyrocount.evaluate_iterative import Curves, evaluate_iterative
 from pyrocount.evaluation import Evaluation
 from pyrocount.fitting import Fitting, History, annealed, draw_model
@@ -45,11 +45,11 @@ class IterativeFitting(Fitting):
         iterative: the model, with its parameters as they are now.
     """
 
-    def __init__(self, config: Config, data: Dataset, device: torch.device) -> None:
+    def __init__(self, config: Config, data: Dataset) -> None:
         self.config, self.data = config, data
         self.iterative = build(config, data.shape)
         self.likelihood = LIKELIHOODS[config.likelihood](data.shape, 1.0, False)
-        self._device = _device(config, device)
+        self._device = jax_device(config.device)
         held_out = (data.test_units(), data.test_exposure)
         self._test = [part[:TESTED] for part in held_out if part is not None]
         self._curves: Curves | None = None
@@ -148,17 +148,6 @@ class IterativeFitting(Fitting):
         busiest = np.argsort(-path.rate[:first, 0].mean(0))[:DRAWN]
         if has_counts:
             run.save_figure("spikes", figures.spike_raster(path.z[:first, 0, busiest], path.rate[:first, 0, busiest]))
-
-
-def _device(config: Config, device: torch.device) -> Any:
-    """The device to compute on, where that is not JAX's own choice.
-
-    Raises:
-        InputError: naming ``device``, if JAX finds none that is asked for.
-    """
-    if config.device == "cuda" and jax.default_backend() == "cpu":
-        raise InputError("device", "cuda, but JAX finds no CUDA device", "cpu or auto")
-    return jax.devices("cpu")[0] if device.type == "cpu" and jax.default_backend() != "cpu" else None
 
 
 def build(config: Config, shape: Sequence[int]) -> Iterative:

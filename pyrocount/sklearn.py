@@ -197,10 +197,9 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         options = {name: _plain(getattr(self, name)) for name in self._option_names()}
         config = Config(data=IN_MEMORY, seed=seed, **options).resolved()
         data = from_array(self._shaped(X), scaling=config.scaling or "none")
-        device = config.torch_device()
         with torch.random.fork_rng(), training_settings():
             torch.manual_seed(seed)
-            fitting = make_fitting(config, data, device)
+            fitting = make_fitting(config, data)
             fitting.check()
             self.history_: list[Any] = list(
                 fitting.train(lambda: {"mean_rate": np.nan}, lambda state: None, None, progress=self.verbose)

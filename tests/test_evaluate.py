@@ -202,7 +202,7 @@ def test_restarts_are_compared(run, tmp_path, capsys):
         ("{run} --steps 0", "--steps: got 0, expected a whole number from 1"),
         ("{run} --restarts a/run b/run", "--restarts: got a/run b/run, expected folders of different names"),
         ("{run} --frames", "unrecognized arguments: --frames; --help lists the options"),
-        ("{run} --device cuda", "--device: got cuda, but there is none"),
+        ("{run} --device cuda", "device: got cuda, but torch finds no CUDA device"),
     ],
 )
 def test_bad_input(command, tmp_path, capsys, line, problem, monkeypatch):

@@ -10,7 +10,6 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 from pyrocount import fit_iterative, out_of_distribution, refine
@@ -275,7 +274,7 @@ def test_refinement_of_what_cannot_be_refined(runs, capsys):
 def test_training_keeps_to_the_tight_clamp(array, monkeypatch):
     config = Config(model="iterative-negbio", data=str(array), latent_dim=5).resolved()
     data = load_data(config)
-    fitting = IterativeFitting(config, data, torch.device("cpu"))
+    fitting = IterativeFitting(config, data)
     x = jax.numpy.asarray(data.test_units())
     assert fitting.iterative.problem(x).dynamics.largest_step is None
     assert replace(fitting.iterative, largest_step=0.3).problem(x).dynamics.largest_step == 0.3

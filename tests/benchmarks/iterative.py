@@ -3,7 +3,6 @@
 Run as ``python tests/benchmarks/iterative.py``: ratios of times, medians of turns in one process.
 """
 
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from jax import Array
+from measure import medians
 from scipy import stats
 
 from pyrocount.inference.jax_training import OPTIMIZERS, optimizer_step
@@ -140,16 +140,8 @@ def _products(dictionary: Array, x: Array) -> Array:
 
 
 def line(what: str, work: Callable[[], None], reference: Callable[[], None], aim: str, repeats: int = 9) -> str:
-    """Medians over repeats in which the two take turns, after one of each to warm up."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for repeat in range(repeats + 1):
-        for run, taken in zip((work, reference), seconds, strict=True):
-            time.sleep(PAUSE)
-            start = time.perf_counter()
-            run()
-            if repeat:
-                taken.append(time.perf_counter() - start)
-    ours, theirs = map(statistics.median, seconds)
+    """One line of the table."""
+    ours, theirs = medians((work, reference), repeats, before=partial(time.sleep, PAUSE))
     return f"{what:<62}{1e3 * ours:>9.1f} ms{1e3 * theirs:>9.1f} ms{ours / theirs:>8.2f}  {aim}"
 
 

@@ -1,9 +1,10 @@
-"""Time and peak memory of two pieces of work, side by side."""
+"""Time and peak memory of pieces of work, side by side."""
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -24,22 +25,35 @@ class Row:
 
 
 def compare(what: str, ours: Work, reference: Work, aim: str, device: torch.device, repeats: int = 7) -> Row:
-    """Medians over repeats in which the two take turns, after one of each to warm up."""
-    seconds: tuple[list[float], list[float]] = ([], [])
+    """The medians of both and their memory."""
+    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else _nothing
+    seconds = medians((ours, reference), repeats, before=wait, after=wait)
+    return Row(what, *seconds, peak(ours, device), peak(reference, device), aim)
+
+
+def _nothing() -> None:
+    pass
+
+
+def medians(works: Sequence[Work], repeats: int, *, before: Work = _nothing, after: Work = _nothing) -> list[float]:
+    """Seconds of each: the median over repeats in which they take turns, after one of each to warm up.
+
+    Args:
+        works: that are measured.
+        repeats: number of turns.
+        before: what is done before each turn, unmeasured.
+        after: what ends each turn, measured.
+    """
+    seconds: list[list[float]] = [[] for _ in works]
     for repeat in range(repeats + 1):
-        for work, taken in zip((ours, reference), seconds, strict=True):
-            _wait(device)
+        for work, taken in zip(works, seconds, strict=True):
+            before()
             start = time.perf_counter()
             work()
-            _wait(device)
+            after()
             if repeat:
                 taken.append(time.perf_counter() - start)
-    return Row(what, *map(statistics.median, seconds), peak(ours, device), peak(reference, device), aim)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return [statistics.median(taken) for taken in seconds]
 
 
 def peak(work: Work, device: torch.device) -> int:

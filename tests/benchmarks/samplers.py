@@ -5,13 +5,12 @@
 Each row is the median time of 200 x 512 compiled draws, the two taking turns.
 """
 
-import statistics
 import sys
-import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from measure import medians
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -19,24 +18,19 @@ from pyrocount.numpyro import poisson
 from pyrocount.numpyro.gamma_sampler import gamma
 
 SHAPE = (200, 512)  # small: (4, 8)
+REPEATS = 15
 
 
-def median_times(samplers, parameter, repeats=15):
-    """Milliseconds of each sampler."""
-    taken = [[] for _ in samplers]
-    for repeat, key in enumerate(jax.random.split(jax.random.key(0), repeats + 1)):
-        for sampler, times in zip(samplers, taken, strict=True):
-            started = time.perf_counter()
-            sampler(key, parameter).block_until_ready()
-            if repeat:
-                times.append(1000 * (time.perf_counter() - started))
-    return [statistics.median(times) for times in taken]
+def draws(sampler, parameter):
+    """Draws of a compiled sampler, each with another key."""
+    compiled, keys = jax.jit(sampler), iter(jax.random.split(jax.random.key(0), REPEATS + 1))
+    return lambda: compiled(next(keys), parameter).block_until_ready()
 
 
 def print_row(name, samplers, parameter, aim=""):
     """One line of the table."""
-    ours, reference = median_times([jax.jit(sampler) for sampler in samplers], parameter)
-    print(f"{name:<44}{ours:>7.2f} ms{reference:>8.2f} ms{reference / ours:>7.1f}x  {aim}")
+    ours, reference = medians([draws(sampler, parameter) for sampler in samplers], REPEATS)
+    print(f"{name:<44}{1e3 * ours:>7.2f} ms{1e3 * reference:>8.2f} ms{reference / ours:>7.1f}x  {aim}")
 
 
 def gradient(sampler):

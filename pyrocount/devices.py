@@ -1,0 +1,36 @@
+"""The devices that models compute on, by the names of the command line: ``"auto"``, ``"cpu"`` and ``"cuda"``."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from pyrocount.errors import InputError
+
+if TYPE_CHECKING:
+    import jax
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of torch; ``"auto"`` is CUDA where there is one.
+
+    Raises:
+        InputError: naming ``device``, if CUDA is asked for where there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device", "cuda, but torch finds no CUDA device", "cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def jax_device(name: str) -> "jax.Device | None":
+    """What ``jax.default_device`` takes; None, JAX's own choice, where that is what was asked for.
+
+    Raises:
+        InputError: naming ``device``, if CUDA is asked for where there is none.
+    """
+    import jax
+
+    if name == "cuda" and jax.default_backend() != "gpu":
+        raise InputError("device", "cuda, but JAX finds no CUDA device", "cpu or auto")
+    return jax.devices("cpu")[0] if name == "cpu" and jax.default_backend() != "cpu" else None

@@ -1,0 +1,39 @@
+"""Where models compute, by the name on the command line."""
+
+import jax
+import pytest
+import torch
+
+from pyrocount.config import Config
+from pyrocount.devices import jax_device, torch_device
+from pyrocount.errors import InputError
+from pyrocount.evaluate import computing_on
+
+
+@pytest.mark.parametrize(("there", "devices"), [(True, ("cuda", "cpu", "cuda")), (False, ("cpu", "cpu", None))])
+def test_torch(there, devices, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    for name, device in zip(("auto", "cpu", "cuda"), devices, strict=True):
+        if device is None:
+            with pytest.raises(InputError, match="device: got cuda, but torch finds no CUDA device"):
+                torch_device(name)
+        else:
+            assert torch_device(name).type == device
+
+
+def test_jax(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    assert jax_device("auto") is jax_device("cpu") is None
+    with pytest.raises(InputError, match="device: got cuda, but JAX finds no CUDA device"):
+        jax_device("cuda")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert jax_device("auto") is jax_device("cuda") is None
+    assert jax_device("cpu") == jax.devices("cpu")[0]
+
+
+def test_an_evaluation_of_an_iterative_model_keeps_to_the_device(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with computing_on("cpu", Config(model="iterative-poisson")):
+        assert jax.config.jax_default_device == jax.devices("cpu")[0]
+    with computing_on("cpu", Config(model="poisson")):
+        assert jax.config.jax_default_device is None
