@@ -89,7 +89,7 @@ class AmortizedFitting(Fitting):
     def draw(self, run: RunFolder, final: Evaluation, history: History) -> None:
         """Reconstructions, samples of the prior, dictionary, training curves, histograms of counts."""
         x, is_count = self.data.test_units(), isinstance(self.vae.latent, CountLatent)
-        draw_model(run, x, prior_samples(self.vae, 60), dictionary(self.vae), final, history, is_count)
+        draw_model(run, x, prior_samples(self.vae, 60), dictionary(self.vae), final, history, is_count, self.config)
 
     def remarks(self, final: Evaluation) -> list[str]:
         """A warning where counts exceed what the Gumbel-softmax could see."""

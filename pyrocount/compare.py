@@ -228,14 +228,14 @@ def table(rows: Sequence[Row], figure: str) -> str:
         width = max(len(row.label) for row in members) + 2
         lines.append(
             f"{data:<{width}}{'runs':>5}{figure + ' (99 %)':>20}{'drop %':>8}{'p':>9}"
-            + "".join(f"{name[:12]:>13}" for name in columns)
+            + "".join(f"{name:>{max(12, len(name)) + 1}}" for name in columns)
         )
         for row in members:
             margin = "" if math.isnan(row.margin[figure]) else f" +-{row.margin[figure]:.2g}"
             p = "" if math.isnan(row.p) else f"{row.p:.2g}"
             lines.append(
                 f"{row.label:<{width}}{row.seeds:>5}{f'{row.mean[figure]:.5g}{margin}':>20}{row.drop:>8.2f}{p:>9}"
-                + "".join(f"{row.mean.get(name, math.nan):>13.4g}" for name in columns)
+                + "".join(f"{row.mean.get(name, math.nan):>{max(12, len(name)) + 1}.4g}" for name in columns)
             )
         lines.append("")
     return "\n".join(lines).rstrip()

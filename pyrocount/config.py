@@ -18,6 +18,14 @@ from pyrocount.models import (
     estimators_of,
 )
 
+TEMPERATURES = ("temperature", "temperature_schedule")
+# By the estimators that have a use for them.
+RELAXATION_OPTIONS = {
+    "arrival": (*TEMPERATURES, "indicator"),
+    "arrival-hard": (*TEMPERATURES, "indicator"),
+    "gumbel": (*TEMPERATURES, "max_count"),
+}
+
 
 def _option(default: Any, explanation: str, choices: Iterable[str] = ()) -> Any:
     return field(default=default, metadata={"help": explanation, "choices": tuple(choices)})
@@ -109,8 +117,8 @@ class Config:
     )
     step_kl: Literal["prior", "posterior"] = _option(
         "prior",
-        "rates that weigh the divergence of a step of iterative-poisson: the prior's, which is right; or the "
-        "posterior's, as in the papers' code",
+        "rates that weigh the divergence of a step of iterative-poisson: those before the step, of its prior, as the "
+        "divergence has them; or those after it, of its posterior, as in the papers' code",
     )
     kl: Literal["shared", "exact", "mc"] | None = _option(
         None,
@@ -295,6 +303,20 @@ class Config:
         if self.step_kl != "prior" and self.leak is not None:
             raise InputError("step_kl", f"{self.step_kl!r} with --leak", "prior, or no leak")
 
+    @property
+    def relaxation_options(self) -> tuple[str, ...]:
+        """The options of relaxations that the estimator of a resolved configuration has a use for."""
+        if (self.model, self.estimator) == ("categorical", "straight-through"):
+            return TEMPERATURES
+        return RELAXATION_OPTIONS.get(self.estimator or "", ())
+
+    def _check_relaxation_options(self) -> None:
+        for name in (*TEMPERATURES, "indicator", "max_count"):
+            value = getattr(self, name)
+            if name not in self.relaxation_options and value != getattr(Config, name):
+                users = ", ".join(estimator for estimator, names in RELAXATION_OPTIONS.items() if name in names)
+                raise InputError(name, f"{value} with --estimator {self.estimator}", f"it with one of {users}")
+
     def resolved(self) -> "Config":
         """The configuration with what depends on other fields in place of None.
 
@@ -313,7 +335,7 @@ class Config:
         decoder = self.decoder or ("mlp" if amortized else "lin")
         bounded = self.likelihood == "gaussian" and decoder != "lin"
         output: Any = {"unit": "sigmoid", "symmetric": "tanh"}.get(scaling, "identity") if bounded else "identity"
-        return replace(
+        config = replace(
             self,
             encoder=self.encoder or ("mlp" if amortized else None),
             decoder=decoder,
@@ -323,6 +345,8 @@ class Config:
             output=self.output or output,
             leak=1.0 if self.leak is None and self.model == "predictive-coding" else self.leak,
         )
+        config._check_relaxation_options()
+        return config
 
     def identity(self) -> dict[str, Any]:
         """What makes the numbers of a run: everything but where it computes and where things are kept."""

@@ -23,6 +23,8 @@ VERSION = 1
 LEAST = {"observations": 2, "train_observations": 2, "samples": 2, "checked": 2, "images": 1, "steps": 1, "seed": 0}
 # What is done with iterative models, each of whose observations takes many steps.
 ITERATIVE_OBSERVATIONS, ITERATIVE_CODES = 1000, 5000
+# For FID, as published figures have them.
+IMAGES = (5000, 10_000)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +112,7 @@ def _earlier(run: RunFolder) -> dict[str, Any]:
 def _subject(given: Any) -> Subject:
     for name, least in LEAST.items():
         value = getattr(given, name)
-        for one in value if name == "images" else (value,):
+        for one in value or () if name == "images" else (value,):
             if one is not None and one < least:
                 raise InputError("--" + name.replace("_", "-"), one, f"a whole number from {least}")
     restarts = {Path(path).name: path for path in given.restarts}
@@ -119,6 +121,7 @@ def _subject(given: Any) -> Subject:
     whole = fitted.load(given.run)
     data, config = whole.data(), whole.config
     iterative = config.model in ITERATIVE
+    images = given.images or [number for number in IMAGES if number <= len(data.test)] or [len(data.test)]
     observations, codes = (ITERATIVE_OBSERVATIONS, ITERATIVE_CODES) if iterative else (len(data.test), len(data.train))
     return Subject(
         adapter=_adapter(whole.model, config, given),
@@ -128,7 +131,7 @@ def _subject(given: Any) -> Subject:
         train_observations=min(given.train_observations or codes, len(data.train)),
         samples=given.samples,
         checked=given.checked,
-        images=tuple(given.images),
+        images=tuple(images),
         inception_weights=given.inception_weights,
         seed=given.seed,
         restarts={name: _restart(path, whole, given) for name, path in restarts.items()},
@@ -207,7 +210,11 @@ def _parser() -> Parser:
         "--checked", type=int, default=500, metavar="N", help="observations in the diagnostics (default: 500)"
     )
     parser.add_argument(
-        "--images", type=int, nargs="+", default=(5000, 10_000), metavar="N", help="for FID (default: 5000 10000)"
+        "--images",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="for FID (default: 5000 10000, or all held-out ones of fewer)",
     )
     parser.add_argument(
         "--inception-weights",

@@ -135,8 +135,8 @@ class IterativeFitting(Fitting):
         iterative, config = self.iterative, self.config
         atoms = np.asarray(iterative.model.dictionary(iterative.parameters))
         samples, has_counts = prior_samples(iterative, 60, config.seed), iterative.model.has_counts
-        objective = "training (mean free energy of the steps, annealed)"
-        draw_model(run, self._test[0], samples, atoms, final, history, has_counts, objective)
+        objective = "training, mean free energy of the steps"
+        draw_model(run, self._test[0], samples, atoms, final, history, has_counts, config, objective)
         assert self._curves is not None
         run.save_figure("curves", figures.inference_curves(vars(self._curves)))
 

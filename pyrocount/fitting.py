@@ -89,7 +89,8 @@ def draw_model(
     final: Evaluation,
     history: History,
     has_counts: bool,
-    objective: str = "training (annealed, relaxed)",
+    config: Config,
+    objective: str = "training",
 ) -> None:
     """The pictures of every model: reconstructions, samples, dictionary, training curves, histograms of counts.
 
@@ -101,6 +102,7 @@ def draw_model(
         final: figures of the held-out data.
         history: of training.
         has_counts: whether the latents are counts.
+        config: resolved.
         objective: name of what training minimises.
     """
     by_information = np.argsort(-final.latent_kl)
@@ -109,7 +111,10 @@ def draw_model(
     run.save_figure("reconstructions", figures.reconstructions(shown, final.reconstructions[:DRAWN]))
     run.save_figure("samples", figures.samples(samples, limits=limits))
     run.save_figure("dictionary", figures.dictionary(atoms[by_information]))
-    run.save_figure("training", figures.training_curves(history, objective))
+    objective += " (annealed, relaxed)" if config.relaxation_options else " (annealed)"
+    without = () if config.relaxation_options else ("temperature",)
+    rows = [{name: value for name, value in row.items() if name not in without} for row in history]
+    run.save_figure("training", figures.training_curves(rows, objective))
     if has_counts:
         run.save_figure("counts", figures.count_histograms(final.counts, by_information[:8].tolist()))
 

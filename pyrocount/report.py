@@ -85,7 +85,7 @@ def _summary(suites: Mapping[str, Any]) -> str:
         f"Good {_side(check)} {check['good']:g}, bad {_side(check, False)} {check['bad']:g}.</span></td></tr>"
         for check in checks
     )
-    return f"<h2>Can the posterior be trusted?</h2><table>{lines}</table>"
+    return f"<h2>Can model and posterior be trusted?</h2><table>{lines}</table>"
 
 
 def _section(run: RunFolder, name: str, found: Mapping[str, Any]) -> str:

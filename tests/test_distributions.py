@@ -197,6 +197,12 @@ def test_support_follows_the_relaxation(case: Case):
     assert case.cls.infer_shapes(**{name: (3,) for name in case.arguments}) == ((3,), ())
 
 
+def test_a_distribution_shows_its_relaxation():
+    d = RelaxedPoisson(1.0, relaxation=SteinChen())
+    assert repr(d) == "RelaxedPoisson(rate: 1.0, relaxation: SteinChen())"
+    assert repr(d.counts) == "RelaxedPoisson(rate: 1.0, relaxation: Discrete())"
+
+
 def test_discrete_has_no_gradient():
     d = RelaxedPoisson(torch.ones(3, requires_grad=True), relaxation=Discrete())
     assert not d.has_rsample

@@ -92,6 +92,8 @@ def test_one_suite_keeps_the_others(run):
     assert set(second) == {"sparsity", "generation"}
     assert second["sparsity"] == first["sparsity"]
     assert second["generation"]["settings"]["seed"] == 5
+    # Held out are fewer images than published figures have.
+    assert {"fid_359_seeded", "kid_seeded"} <= set(second["generation"]["figures"])
     assert second["generation"]["figures"] != first["generation"]["figures"]
     assert "sparsity" in (path / "report.html").read_text()
 
@@ -112,14 +114,15 @@ def test_what_stands_in_the_way_is_a_remark(run, array):
 
 def test_few_observations_and_samples(run):
     *_, found, _ = run(
-        POISSON, "--samples 20 --checked 40 --suite diagnostics,representation,generation --observations 60"
+        POISSON,
+        "--samples 20 --checked 40 --suite diagnostics,representation,generation --observations 60 --images 9000",
     )
     assert "k-hat: samples: got 20, expected at least 25" in found["diagnostics"]["remarks"][0]
     assert {check["name"] for check in found["diagnostics"]["checks"]} >= {"dead latents"}
     remarks = " ".join(found["representation"]["remarks"])
     assert "knn with 200 labels: number: got 200 labels, expected from 1 to 30" in remarks
     assert "logistic with 20 labels a class: shots: got 20 a class" in remarks
-    assert "fid: images: got 5000, expected from 128 to 359, the held-out images" in " ".join(
+    assert "fid: images: got 9000, expected from 128 to 359, the held-out images" in " ".join(
         found["generation"]["remarks"]
     )
 

@@ -65,6 +65,9 @@ def test_training_curves_draw_the_history():
     assert len(figure.axes) == 4
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [-1, -2, -3, -4, -5])
     assert isinstance(figures.training_curves(history[:1]), Figure)
+    exact = [{name: row[name] for name in names if name != "temperature"} for row in history]
+    schedules = [len(figures.training_curves(rows).axes[3].lines) for rows in (history, exact)]
+    assert schedules == [3, 2]
 
 
 def test_histograms_compare_with_both_laws():

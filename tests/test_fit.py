@@ -185,6 +185,18 @@ def test_fit_leaves_the_settings_of_pyro_alone(tmp_path, array):
         ("--estimator exact --decoder lin --kl mc", "--kl: got 'mc' with --estimator exact, expected shared or exact"),
         ("--estimator exact --decoder lin --samples 2", "--samples: got 2 with --estimator exact, expected 1"),
         ("--estimator score --kl exact", "--kl: got 'exact' with --estimator score, expected mc or shared"),
+        (
+            "--temperature .5",
+            "--temperature: got 0.5 with --estimator stein, expected it with one of arrival, arrival-h",
+        ),
+        (
+            "--estimator gumbel --indicator sigmoid",
+            "--indicator: got sigmoid with --estimator gumbel, expected it with",
+        ),
+        (
+            "--estimator arrival --max-count 9",
+            "--max-count: got 9 with --estimator arrival, expected it with one of gum",
+        ),
         ("--activation relu", "--activation: got 'relu' for negbio latents, expected --model gaussian"),
         ("--exposure 2", "--exposure: got 2.0 for gaussian data, expected --likelihood poisson or negbio"),
         ("--likelihood poisson --scaling unit", "--scaling: got 'unit' for poisson data, expected none"),

@@ -150,6 +150,7 @@ def test_gradients_agree_with_finite_differences_of_exact_expectations():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: ArrivalTimes("cubic"), "temperature: got 'cubic', expected a positive number or a tensor of them"),
         (lambda: ArrivalTimes(0), "temperature: got 0, expected a positive number; exact counts are Discrete"),
         (lambda: ArrivalTimes(-1.0), "temperature: got -1.0"),
         (lambda: ArrivalTimes(float("nan")), "temperature: got nan"),

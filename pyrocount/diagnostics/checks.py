@@ -70,7 +70,8 @@ READINGS = {
         0.2,
         "How far the statistics of data drawn from the posterior are from those of the data, relative to them: the "
         "worst of those that chance does not explain (p below 0.05). With many data a small p may belong to "
-        "a small error.",
+        "a small error. It is the model that fails here, not the posterior; where the variance is far off, the noise "
+        "of the likelihood is, for which there is --learn-scale.",
     ),
     "pit": _Reading(
         "distance of the PIT from uniform, beyond chance",

@@ -50,6 +50,9 @@ class CountDistribution(TorchDistribution):
         new._validate_args = self._validate_args
         return new
 
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, relaxation: {self.relaxation})"
+
     @property
     def _parameters(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in self._given}

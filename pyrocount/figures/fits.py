@@ -168,13 +168,14 @@ def amortization(own: tuple[float, float], codes: Sequence[tuple[float, float]],
 
 
 def training_curves(
-    history: Sequence[Mapping[str, float]], objective_name: str = "training (annealed, relaxed)"
+    history: Sequence[Mapping[str, float]],
+    objective_name: str = "training (annealed)",
 ) -> Figure:
     """Objective, KL divergence, firing rate and what was annealed, over the epochs.
 
     Args:
         history: rows with ``epoch``, ``elbo``, ``test_nelbo``, ``test_kl``, ``mean_rate``, ``kl_weight``,
-            ``temperature`` and ``learning_rate``.
+            ``learning_rate`` and, of relaxed samples, ``temperature``.
         objective_name: what minus ``elbo`` is called.
     """
     column = {name: np.array([row[name] for row in history]) for name in history[0]}
@@ -194,6 +195,8 @@ def training_curves(
     rate.plot(epoch, column["mean_rate"], style, color=FIRST)
     rate.set_ylabel("mean count per latent")
     for name, color in (("kl_weight", FIRST), ("temperature", SECOND), ("learning_rate", DATA)):
+        if name not in column:
+            continue
         largest = column[name].max()
         label = f"{name.replace('_', ' ')} / {largest:.2g}"
         schedule.plot(epoch, column[name] / largest, style, color=color, label=label)

@@ -3,6 +3,7 @@
 import math
 import warnings
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import Any
 
 import torch
@@ -87,10 +88,13 @@ def positive_temperature(temperature: Tensor | float) -> None:
     """Checks a temperature; the values of a tensor are left to ``Relaxation.check``, for they may be on a device.
 
     Raises:
-        InputError: if it is not positive and finite.
+        InputError: if it is no number or tensor, or not positive and finite.
     """
-    if not isinstance(temperature, Tensor):
-        arguments.positive_temperature(temperature)
+    if isinstance(temperature, Tensor):
+        return
+    if not isinstance(temperature, Real):
+        raise InputError("temperature", repr(temperature), "a positive number or a tensor of them")
+    arguments.positive_temperature(temperature)
 
 
 def positive_temperatures(temperature: Tensor | float) -> None:
