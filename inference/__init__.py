@@ -1,4 +1,4 @@
-"""Ways to fit a program; they receive it as callables and know no model."""
+"""Algorithms that fit a probabilistic program, which they receive as callables: they depend on no model."""
 
 from .elbo import ScoreFunction_ELBO, StrictMeanField_ELBO
 from .loop import NonFiniteLossError

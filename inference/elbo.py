@@ -17,16 +17,20 @@ from torch.distributions import kl_divergence
 class StrictMeanField_ELBO(TraceMeanField_ELBO):  # noqa: N801  (named as Pyro names ELBOs)
     """``TraceMeanField_ELBO`` that never falls back to Monte Carlo.
 
-    Where the KL divergence of a latent site is not known, Pyro's class takes a Monte Carlo estimate without a word, and
-    where a site has no reparameterised samples its gradient is wrong unless validation is on. This one raises.
+    Where the KL divergence of a latent site is not known, Pyro's class silently takes a Monte Carlo estimate. Where a
+    site has no reparameterised samples, the gradient of Pyro's class is wrong unless validation is on. This class
+    raises an error in both cases.
 
     Raises:
-        NotImplementedError: by its losses, naming the site whose KL divergence is not known, whose samples carry no
-            gradient, or that the guide alone has.
+        NotImplementedError: when a loss is computed, naming the site, if the KL divergence of a latent site is not
+            known, its samples carry no gradient, or only the guide has the site.
     """
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
-        """Both traces, with the log probability of observed sites alone: Pyro's checks, under validation, want all."""
+        """Returns the traces of model and guide, with the log probabilities of the observed sites only.
+
+        With validation on, the log probabilities of all sites are there, because Pyro's checks need them.
+        """
         if is_validation_enabled() or isinstance(poutine.unwrap(guide), Messenger):
             return super()._get_trace(model, guide, args, kwargs)
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
@@ -38,7 +42,7 @@ class StrictMeanField_ELBO(TraceMeanField_ELBO):  # noqa: N801  (named as Pyro n
     def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[float, Tensor]:
         for name, site in guide_trace.nodes.items():
             if site["type"] == "sample" and name not in model_trace.nodes:
-                raise NotImplementedError(f"site {name!r}: the guide has it and the model does not")
+                raise NotImplementedError(f"site {name!r}: the guide has this site and the model does not")
         elbo = torch.zeros(())
         for name, site in model_trace.nodes.items():
             if site["type"] == "sample":
@@ -60,13 +64,14 @@ def _kl(name: str, model_site: Any, guide_site: Any) -> Tensor:
 
 
 class ScoreFunction_ELBO(TraceGraph_ELBO):  # noqa: N801
-    """``TraceGraph_ELBO``, Pyro's score function with baselines, as a module that gives a loss to differentiate.
+    """``TraceGraph_ELBO``, Pyro's score-function estimator with baselines, as a module with a differentiable loss.
 
-    The value of the loss is the negative ELBO, its gradient that of Pyro's surrogate, with the loss of the baselines.
+    The value of the loss is the negative ELBO. Its gradient is that of Pyro's surrogate loss, which contains the loss
+    of the baselines.
     """
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The negative ELBO of one minibatch."""
+        """Returns the negative ELBO of one minibatch, with the gradient of the surrogate loss."""
         elbo, surrogate = self._loss_and_surrogate_loss(model, guide, args, kwargs)
         loss: Tensor = surrogate - surrogate.detach() - elbo.detach()
         return loss

@@ -1,4 +1,4 @@
-"""The training of models in JAX: a step of an optimiser of optax, and the loop."""
+"""Training of models in JAX: one step of an optax optimiser, and the training loop."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from .loop import Row, run_epochs
 from .schedules import cosine
-from .sharding import over_devices
+from .sharding import shard_over_devices
 
-# Scalings of the gradient; the learning rate comes from the schedule.
+# Optimisers of optax by name, without a learning rate, which comes from the schedule.
 OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "adam": optax.scale_by_adam,
     "adamax": optax.scale_by_adamax,
@@ -25,13 +25,13 @@ OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
 
 
 class Progress(NamedTuple):
-    """What a step of the optimiser leaves behind.
+    """Result of one optimiser step.
 
     Attributes:
-        parameters: a pytree of arrays.
-        optimizer_state: of the optimiser.
-        loss: before the step, averaged over the batch.
-        gradient_norm: of the gradient before it was clipped.
+        parameters: parameters after the step, a pytree of arrays.
+        optimizer_state: state of the optimiser after the step.
+        loss: loss before the step, averaged over the batch.
+        gradient_norm: norm of the gradient before it was clipped.
     """
 
     parameters: Any
@@ -46,26 +46,26 @@ def optimizer_step(
     parameters: Any,
     optimizer_state: Any,
     learning_rate: Array | float,
-    largest_norm: Array | float,
+    max_gradient_norm: Array | float,
     *arguments: Any,
 ) -> Progress:
-    """One step down the gradient of a loss, which is left out where loss or gradient are not finite.
+    """Takes one step down the gradient of a loss, unless the loss or its gradient is not finite.
 
-    A pure function: ``jax.vmap`` trains several models at once, over seeds or weights of the divergence.
+    This function is pure, so that ``jax.vmap`` can train several models at once, for example over seeds or KL weights.
 
     Args:
-        loss: of the parameters and the arguments, a number.
-        optimizer: of optax, without its learning rate.
-        parameters: a pytree of arrays.
-        optimizer_state: of the optimiser.
-        learning_rate: factor on its updates.
-        largest_norm: to which the gradient is clipped.
-        arguments: of the loss.
+        loss: function of the parameters and the arguments that returns a number.
+        optimizer: optimiser of optax, without its learning rate.
+        parameters: parameters to train, a pytree of arrays.
+        optimizer_state: state of the optimiser before the step.
+        learning_rate: factor on the updates of the optimiser.
+        max_gradient_norm: norm to which a larger gradient is clipped.
+        arguments: arguments of the loss after the parameters.
     """
     value, gradient = jax.value_and_grad(loss)(parameters, *arguments)
     norm = jnp.sqrt(sum(jnp.square(part).sum() for part in jax.tree.leaves(gradient)))
     finite = jnp.isfinite(value) & jnp.isfinite(norm)
-    factor = jnp.where(norm > largest_norm, largest_norm / norm, 1.0)
+    factor = jnp.where(norm > max_gradient_norm, max_gradient_norm / norm, 1.0)
     gradient = jax.tree.map(lambda part: factor * part, gradient)
     updates, moved = optimizer.update(gradient, optimizer_state, parameters)
     following = jax.tree.map(lambda old, update: old - learning_rate * update, parameters, updates)
@@ -93,32 +93,34 @@ def train(
     checkpoint: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> tuple[Any, list[Row]]:
-    """Minimises a loss over minibatches, which are spread over all devices of JAX where their size divides by them.
+    """Minimises a loss over minibatches.
 
-    Randomness follows from the seed and the number of the step or epoch, so that training that goes on from a
-    checkpoint takes the very steps that it would have taken without the interruption.
+    A minibatch is spread over all JAX devices if its size is divisible by their number. The random numbers depend only
+    on the seed and on the number of the step or epoch, so that training resumed from a checkpoint takes exactly the
+    steps that it would have taken without the interruption.
 
     Args:
-        loss: of the parameters, a random key, what is annealed, and a batch of each of the data; gives that of each
-            observation of the batch, shape (N,).
-        parameters: a pytree of arrays.
-        optimizer: a key of ``OPTIMIZERS``.
-        data: observations, shape (N, \\*shape), and what else the loss takes of each, shapes (N, ...).
-        epochs: passes over the data, in all.
-        batch_size: observations a step.
-        peak: learning rate.
-        max_gradient_norm: to which the gradient is clipped.
-        seed: of batches and samples.
-        anneal: called before each step with the progress of training, from 0 to 1; gives what is annealed.
-        monitor: takes the parameters at the start and after each epoch; gives figures for the history, among them
-            ``mean_rate``.
-        save: called with a checkpoint, of arrays, before the first epoch and after every epoch.
-        learning_rate: factor on the peak by the progress of training.
-        checkpoint: one that ``save`` was given, to go on from there.
+        loss: function of the parameters, a random key, the annealed values, and a batch of each array in ``data``; it
+            returns the loss of each observation of the batch, shape (N,).
+        parameters: initial parameters, a pytree of arrays.
+        optimizer: name of the optimiser, a key of ``OPTIMIZERS``.
+        data: observations, shape (N, \\*shape), and further arrays that the loss takes, shapes (N, ...).
+        epochs: total number of passes over the data.
+        batch_size: number of observations in a minibatch.
+        peak: highest learning rate.
+        max_gradient_norm: norm to which a larger gradient is clipped.
+        seed: random seed of the minibatches and samples.
+        anneal: function called before each step with the progress of training, from 0 to 1; it returns the annealed
+            values by name.
+        monitor: function called with the parameters at the start and after each epoch; it returns metrics for the
+            history, among them ``mean_rate``.
+        save: function called with a checkpoint of arrays before the first epoch and after every epoch.
+        learning_rate: function of the progress of training that returns a factor on ``peak``.
+        checkpoint: checkpoint that ``save`` received, to resume from.
         progress: whether to show a progress bar.
 
     Returns:
-        The parameters, and the history, a row an epoch. Its ``elbo`` is minus the annealed loss.
+        The parameters, and the history, with one row for each epoch. Its ``elbo`` is minus the annealed loss.
 
     Raises:
         NonFiniteLossError: if the loss or its gradient is not finite, before the parameters are changed.
@@ -139,11 +141,11 @@ def train(
     def step(number: int, batch: NDArray[Any], annealed: Mapping[str, float]) -> tuple[float, float, float]:
         nonlocal state
         rate = peak * learning_rate(number / steps)
-        # The last batch of an epoch is filled up, so that all have one shape and compile once.
+        # The last batch of an epoch is filled up, so that all batches have one shape and the step compiles once.
         full, weight = np.resize(batch, size), np.arange(size) < len(batch)
         sample = jax.random.fold_in(key, number)
-        taken = [over_devices(part[full]) for part in data]
-        done = one_step(*state, rate, max_gradient_norm, sample, dict(annealed), over_devices(weight), *taken)
+        taken = [shard_over_devices(part[full]) for part in data]
+        done = one_step(*state, rate, max_gradient_norm, sample, dict(annealed), shard_over_devices(weight), *taken)
         state = done.parameters, done.optimizer_state
         return float(done.loss), float(done.gradient_norm), rate
 
@@ -177,7 +179,7 @@ def _batch_step(
     parameters: Any,
     optimizer_state: Any,
     learning_rate: Array,
-    largest_norm: Array,
+    max_gradient_norm: Array,
     key: Array,
     annealed: Mapping[str, Array],
     weight: Array,
@@ -188,5 +190,5 @@ def _batch_step(
         return jnp.where(weight, losses, 0.0).sum() / weight.sum()
 
     return optimizer_step(
-        mean_loss, optimizer, parameters, optimizer_state, learning_rate, largest_norm, key, annealed, *data
+        mean_loss, optimizer, parameters, optimizer_state, learning_rate, max_gradient_norm, key, annealed, *data
     )

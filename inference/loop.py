@@ -1,4 +1,4 @@
-"""The loop over epochs and minibatches that both backends train in."""
+"""Training loop over epochs and minibatches, shared by both backends."""
 
 import math
 import time
@@ -11,11 +11,11 @@ Row = dict[str, float]
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss or its gradient became NaN or infinite; the weights are those before that step.
+    """Error for a loss or a gradient that became NaN or infinite; the weights are those before that step.
 
     Attributes:
-        step: the step, counted from 1 over the whole of training.
-        epoch: the epoch it belongs to, counted from 1.
+        step: number of the step, counted from 1 over the whole of training.
+        epoch: number of the epoch of the step, counted from 1.
     """
 
     def __init__(self, step: int, epoch: int, loss: float, gradient_norm: float) -> None:
@@ -37,21 +37,23 @@ def run_epochs(
     save: Callable[[], None],
     progress: bool = True,
 ) -> None:
-    """Takes the steps of the epochs that the history does not have yet, and adds a row of each epoch.
+    """Takes the steps of the epochs that the history does not contain yet, and adds a row for each epoch.
 
     Args:
-        step: takes the number of the step, from 0 over the whole of training, a batch, and what was annealed; returns
-            the loss per observation, the norm of its gradient, and the learning rate. Leaves the weights as they are
-            where loss or norm are not finite.
-        history: a row of each epoch so far.
-        number_of_data: observations in all.
-        epochs: passes over the data, in all.
-        batch_size: observations a step.
-        shuffled: the batches of an epoch, indices of observations, by its number from 0.
-        anneal: called before each step with the progress of training, from 0 to 1; sets what it likes and returns it.
-        monitor: called at the start and after each epoch; gives figures for the history, among them ``mean_rate`` for
-            the progress bar.
-        save: called after every epoch.
+        step: function of the number of the step, counted from 0 over the whole of training, a minibatch, and the
+            annealed values; it returns the loss per observation, the norm of its gradient, and the learning rate. It
+            leaves the weights as they are if the loss or the norm is not finite.
+        history: rows of the epochs so far, to which the new rows are added.
+        number_of_data: total number of observations.
+        epochs: total number of passes over the data.
+        batch_size: number of observations in a minibatch.
+        shuffled: function of the number of an epoch, counted from 0; it returns the minibatches of the epoch as indices
+            of observations.
+        anneal: function called before each step with the progress of training, from 0 to 1; it may set values, and
+            returns the annealed values by name.
+        monitor: function called at the start and after each epoch; it returns metrics for the history, among them
+            ``mean_rate`` for the progress bar.
+        save: function called after every epoch.
         progress: whether to show a progress bar.
 
     Raises:
@@ -74,7 +76,7 @@ def run_epochs(
 
                 total += loss * len(batch)
                 seconds = (time.perf_counter() - started) / number
-                # Text only where it will be shown: fast steps would spend a part of their time on it.
+                # The text is made only if it will be shown; fast steps would spend a part of their time on it.
                 if not bar.disable and (number == steps_per_epoch or time.perf_counter() - shown > bar.mininterval):
                     shown = time.perf_counter()
                     bar.set_postfix_str(
@@ -84,8 +86,8 @@ def run_epochs(
                     )
                 bar.update()
 
-            figures = monitor()
-            mean_rate = figures["mean_rate"]
+            metrics = monitor()
+            mean_rate = metrics["mean_rate"]
             history.append(
                 {
                     "epoch": epoch + 1,
@@ -95,7 +97,7 @@ def run_epochs(
                     "learning_rate": learning_rate,
                     "gradient_norm": norm,
                     "step_ms": 1000 * seconds,
-                    **figures,
+                    **metrics,
                 }
             )
             save()

@@ -1,13 +1,14 @@
 r"""Iterative inference by natural-gradient descent on the free energy, in JAX.
 
-Each step moves the potentials u of the posterior down the natural gradient at a sample z of it, and draws a new one:
+Each step moves the potentials u of the posterior down the natural gradient at a sample z of the posterior, and draws a
+new sample:
 
 .. math:: u_{t+1} = u_t - \eta\, F(u_t)^{-1} \nabla_u \big[ E f(z) + \lambda\, KL(u_t \| u_0) \big] - b,
 
-f being the negative log likelihood of the latents and F the Fisher information, as ``natural_families`` says for each
-family. Without a leak :math:`\lambda` inference is *online*: the posterior of a step is the prior of the next. For
-Poisson counts that is a spiking network: for a linear decoder the rates are multiplied by the exponentials of a
-feed-forward drive and of lateral inhibition by the counts.
+where f is the negative log likelihood of the latents and F is the Fisher information, which ``natural_families`` gives
+for each family. Without a leak :math:`\lambda` inference is *online*: the posterior of a step is the prior of the next
+step. For Poisson counts this is a spiking network: with a linear decoder the rates are multiplied by the exponentials
+of a feed-forward drive and of lateral inhibition by the counts.
 
 References:
     Vafaii, Galor and Yates, Brain-like Variational Inference, arXiv 2410.19315.
@@ -34,28 +35,28 @@ from .objectives import Objective, Program, Terms, latent_site
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Dynamics:
-    """How far a step goes.
+    """Settings of the steps of iterative inference.
 
     Attributes:
-        step_size: eta, positive; a number, or an array that broadcasts with the latents.
+        step_size: step size eta, positive; a number, or an array that broadcasts with the latents.
         leak: weight lambda of the divergence from the prior; None for online inference.
-        bias: b, taken from the potentials (of a Gaussian, its mean) in every step.
-        largest_step: each potential moves by this times the hyperbolic tangent of its step over this; None for that of
-            the family.
+        bias: bias b, subtracted in every step from the potentials (for Gaussian latents, from their means).
+        max_step: maximum step m; a potential whose step is s moves by m tanh(s / m). None takes the maximum step of the
+            family.
     """
 
     step_size: Array | float = 1.0
     leak: Array | float | None = None
     bias: Array | float = 0.0
-    largest_step: Array | float | None = None
+    max_step: Array | float | None = None
 
 
 class State(NamedTuple):
-    """Where inference is.
+    """State of iterative inference.
 
     Attributes:
-        potentials: of the posterior; a pytree of arrays (N, ...).
-        z: a sample of it, shape (N, ...).
+        potentials: potentials of the posterior, a pytree of arrays (N, ...).
+        z: sample of the posterior, shape (N, ...).
     """
 
     potentials: Potentials
@@ -63,16 +64,16 @@ class State(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What there is to record of a step.
+    """Quantities of one step that can be recorded.
 
     Attributes:
-        potentials: of the posterior after the step, a pytree of arrays (N, ...).
+        potentials: potentials of the posterior after the step, a pytree of arrays (N, ...).
         rate: mean of the latents, shape (N, ...).
-        z: a sample of them, shape (N, ...): counts.
+        z: sample of the latents, such as counts, shape (N, ...).
         nll: negative log likelihood of the sample, in nats, shape (N,).
-        kl: divergence, in nats, shape (N,), from the prior of the step: the posterior before it where inference is
-            online, the fixed prior where it leaks.
-        free_energy: nll + kl, shape (N,).
+        kl: KL divergence from the prior of the step, in nats, shape (N,). This prior is the posterior before the step
+            where inference is online, and the fixed prior where it leaks.
+        free_energy: free energy nll + kl, in nats, shape (N,).
         reconstruction: mean of the data given the sample, shape (N, \\*shape).
     """
 
@@ -86,11 +87,11 @@ class Snapshot(NamedTuple):
 
 
 class Inference(NamedTuple):
-    """The result of ``infer``.
+    """Result of ``infer``.
 
     Attributes:
-        state: after the last step.
-        trajectory: what was recorded of the steps, which are its leading axis.
+        state: state after the last step.
+        trajectory: recorded quantities, a pytree of arrays whose leading axis is that of the steps.
     """
 
     state: State
@@ -100,15 +101,15 @@ class Inference(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Problem:
-    """What stays the same over the steps of an inference; a pytree.
+    """Inference problem, which stays the same over the steps; a pytree.
 
     Attributes:
         objective: negative log likelihood of the latents.
-        family: of the latents.
-        prior: its potentials, of the shape of the posterior's.
-        dynamics: of the steps.
-        relaxation: how counts are sampled.
-        drive: ``"sampled"`` or ``"exact"``, see ``natural_families``.
+        family: family of the latents.
+        prior: potentials of the prior, of the shape of those of the posterior.
+        dynamics: settings of the steps.
+        relaxation: relaxation through which counts are sampled.
+        drive: kind of the slope, ``"sampled"`` or ``"exact"``, see ``natural_families``.
     """
 
     objective: Any
@@ -119,24 +120,24 @@ class Problem:
     drive: Drive = field(default="sampled", metadata={"static": True})
 
     def sample(self, key: Array, potentials: Potentials) -> Array:
-        """A sample of the distribution with these potentials."""
+        """Draws a sample of the distribution with these potentials."""
         z: Array = self.family.distribution(potentials, self.relaxation).sample(key)
         return z
 
     def start(self, key: Array, potentials: Potentials | None = None) -> State:
-        """The state of a posterior, by default the prior's."""
+        """Returns the state of a posterior with these potentials, by default those of the prior, and a new sample."""
         potentials = self.family.bounded(self.prior if potentials is None else potentials)
         return State(potentials, self.sample(key, potentials))
 
     def slope(self, terms: Terms, z: Array, *data: Array) -> Array:
-        """What drives the potentials: the gradient of the objective at a sample, or its differences."""
+        """Computes the slope that drives the potentials: the gradient of the objective at a sample, or differences."""
         if self.drive == "exact" and self.family.is_count:
             differences: Array = self.objective.differences(z, terms, *data)
             return differences
         return terms.gradient
 
     def moved(self, state: State, slope: Array) -> Potentials:
-        """The potentials after a step."""
+        """Computes the potentials after a step."""
         dynamics, potentials = self.dynamics, state.potentials
         step = self.family.natural_gradient(potentials, state.z, slope, self.drive)
         if dynamics.leak is not None:
@@ -144,18 +145,22 @@ class Problem:
             step = jax.tree.map(lambda one, other: one + dynamics.leak * other, step, pull)
         first, *others = jax.tree.leaves(jax.tree.map(lambda part: dynamics.step_size * part, step))
         step = jax.tree.unflatten(jax.tree.structure(step), [first + dynamics.bias, *others])
-        limit = self.family.largest_step if dynamics.largest_step is None else dynamics.largest_step
+        limit = self.family.max_step if dynamics.max_step is None else dynamics.max_step
         moved = jax.tree.map(lambda old, change: old - limit * jnp.tanh(change / limit), potentials, step)
         return self.family.bounded(moved)
 
     def run(self, keys: Array, state: State, record: "Record", *data: Array) -> tuple[State, Any]:
-        """One step for each key, traced as one loop.
+        """Takes one step for each key, traced as one loop.
 
         Args:
-            keys: of the samples, one a step.
-            state: to start from.
-            record: takes the state before a step, the snapshot after it and the data, and gives what is kept.
-            data: the arguments of the objective.
+            keys: random keys of the samples, one for each step.
+            state: state to start from.
+            record: function of the state before a step, the snapshot after the step, and the data; it returns the
+                quantities to keep.
+            data: arguments of the objective.
+
+        Returns:
+            The state after the last step, and the recorded quantities, whose leading axis is that of the steps.
         """
 
         def step(carry: tuple[State, Array], key: Array) -> tuple[tuple[State, Array], Any]:
@@ -175,11 +180,12 @@ class Problem:
         return state, trajectory
 
 
+# Function of the state before a step, the snapshot after the step, and the data; it returns the quantities to keep.
 Record = Callable[..., Any]
 
 
 def everything(state: State, snapshot: Snapshot, *data: Array) -> Snapshot:
-    """Records the snapshot as it is."""
+    """Returns the whole snapshot, so that every quantity of the step is recorded."""
     return snapshot
 
 
@@ -192,24 +198,26 @@ def make_problem(
     relaxation: Relaxation = EXACT,
     drive: Drive = "sampled",
 ) -> Problem:
-    """The inference of the one latent site of a NumPyro program.
+    """Builds the inference problem of the one latent site of a NumPyro program.
 
     Args:
-        model: the program. The leading axis of its sites is that of the observations, as in a plate; a
-            ``jax.tree_util.Partial`` where arguments of it change or are traced.
-        data: its arguments, arrays.
-        objective: by default the likelihood of the observed sites of the program; ``LinearGaussian`` where that is
-            linear, which is the same in closed form.
-        family: of the latents, by default that of the distribution at the site.
-        dynamics: of the steps.
-        relaxation: how counts are sampled: exactly, or with a gradient, to train through the steps.
-        drive: ``"sampled"``, the papers': the gradient of the likelihood at the sample; or ``"exact"``, an unbiased
-            estimate of the natural gradient for counts, which differs by what their variance contributes. It costs an
-            evaluation of the program for each latent, and nothing for ``LinearGaussian``.
+        model: NumPyro program. The leading axis of its sites is that of the observations, as in a plate. It is a
+            ``jax.tree_util.Partial`` if its bound arguments change or are traced.
+        data: arguments of the program, arrays.
+        objective: negative log likelihood of the latents, by default that of the observed sites of the program. For a
+            linear program with Gaussian noise, ``LinearGaussian`` is the same in closed form.
+        family: family of the latents, by default that of the distribution at the latent site.
+        dynamics: settings of the steps.
+        relaxation: relaxation through which counts are sampled, exactly or with a gradient; training through the steps
+            needs a gradient.
+        drive: kind of the slope. ``"sampled"`` is that of the papers, the gradient of the likelihood at the sample.
+            ``"exact"`` is an unbiased estimate of the natural gradient for counts, which also contains the contribution
+            of their variance. It costs one evaluation of the program for each latent, and nothing for
+            ``LinearGaussian``.
 
     Raises:
-        InputError: naming ``model``, if it does not have one latent site of a known family and an observed one, or
-            ``drive``.
+        InputError: naming ``model``, if the program does not have exactly one latent site of a known family and at
+            least one observed site; or naming ``drive``, if it is unknown.
     """
     if drive not in get_args(Drive):
         raise InputError("drive", repr(drive), f"one of {', '.join(get_args(Drive))}")
@@ -232,18 +240,19 @@ def infer(
     """Infers the latents of data by natural-gradient descent.
 
     Args:
-        key: of the samples.
-        problem: made by ``make_problem``, or a NumPyro program, for one with the defaults.
-        data: the arguments of the program, arrays.
-        steps: number of them.
-        start: state to go on from, as after data that came before; by default the prior.
-        record: takes the state before a step, the snapshot after it and the data, and gives what is kept of the step;
-            a function of a module, for each new one is compiled anew.
-        chunk: steps a loop. What they record is moved to NumPy arrays, so that the memory of the device does not grow
-            with the number of steps; the numbers are the same.
+        key: random key of the samples.
+        problem: problem made by ``make_problem``, or a NumPyro program, whose problem is made with the defaults.
+        data: arguments of the program, arrays.
+        steps: number of steps.
+        start: state to start from, for example the state after earlier data; by default that of the prior.
+        record: function of the state before a step, the snapshot after the step, and the data; it returns the
+            quantities to keep. It should be defined once, at the level of a module, because each new function is
+            compiled anew.
+        chunk: number of steps in one loop. After each loop the recorded quantities are moved to NumPy arrays, so that
+            the memory of the device does not grow with the number of steps; the numbers stay the same.
 
     Raises:
-        InputError: naming ``steps`` or ``chunk``, if it is not positive, or ``model``, see ``make_problem``.
+        InputError: naming ``steps`` or ``chunk``, if it is not positive; or naming ``model``, see ``make_problem``.
 
     >>> import numpyro
     >>> from pyrocount.numpyro import RelaxedPoisson
@@ -281,21 +290,21 @@ def infer_sequence(
     start: State | None = None,
     record: Record = everything,
 ) -> Inference:
-    """Infers the latents of inputs that change, the state being carried over from each to the next.
+    """Infers the latents of a sequence of frames, carrying the state over from each frame to the next.
 
     Args:
-        key: of the samples.
-        problem: made by ``make_problem`` for one frame.
-        frames: shape (S, N, \\*shape).
-        steps: for each frame.
-        start: state to go on from; by default the prior.
-        record: as for ``infer``.
+        key: random key of the samples.
+        problem: problem made by ``make_problem`` for one frame.
+        frames: sequence of S frames of N observations, shape (S, N, \\*shape).
+        steps: number of steps for each frame.
+        start: state to start from; by default that of the prior.
+        record: function that returns the quantities to keep of a step, as for ``infer``.
 
     Returns:
         The last state, and the trajectory over all S * steps steps, as NumPy arrays.
 
     Raises:
-        InputError: naming ``steps`` or ``frames``, if there are none.
+        InputError: naming ``steps``, if it is not positive; or naming ``frames``, if there are none.
     """
     if len(frames) == 0:
         raise InputError("frames", f"an array of shape {jnp.shape(frames)}", "at least one frame")

@@ -1,4 +1,4 @@
-"""Negative log likelihoods of latents that iterative inference descends: of any NumPyro program, and in closed form."""
+"""Objectives of iterative inference: negative log likelihoods of any NumPyro program, or in closed form."""
 
 import math
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from pyrocount.errors import InputError
 
 
 class Terms(NamedTuple):
-    """What latents (N, ...) say about data of N observations.
+    """Value, prediction and gradient of an objective for latents (N, ...) of N observations.
 
     Attributes:
         nll: negative log likelihood, in nats, shape (N,).
-        prediction: mean of the data, shape (N, \\*shape).
-        gradient: of the summed nll, of the shape of the latents.
+        prediction: mean of the data given the latents, shape (N, \\*shape).
+        gradient: gradient of the summed negative log likelihood, of the shape of the latents.
     """
 
     nll: Array
@@ -29,29 +29,29 @@ class Terms(NamedTuple):
 
 
 class Objective(Protocol):
-    """The negative log likelihood f of latents given data; a pytree."""
+    """Negative log likelihood f of latents given data; a pytree."""
 
     def __call__(self, z: Array, *data: Array) -> Terms:
-        """The likelihood of latents (N, ...), and its gradient."""
+        """Computes the negative log likelihood of latents (N, ...), and its gradient."""
         ...
 
     def differences(self, z: Array, terms: Terms, *data: Array) -> Array:
-        """f(z + e_k) - f(z) for each latent k, of the shape of ``z``, given the terms at ``z``."""
+        """Computes f(z + e_k) - f(z) for each latent k, of the shape of ``z``, given the terms at ``z``."""
         ...
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LinearGaussian:
-    r"""Data with Gaussian noise around a linear map of the latents.
+    r"""Objective of data with Gaussian noise around a linear map of the latents.
 
     .. math:: f(z) = \frac{\lVert x - \Phi z - b \rVert^2}{2 \sigma^2} + \frac D2 \log 2 \pi \sigma^2, \qquad
         f(z + e_k) - f(z) = f_k'(z) + \frac{\lVert \Phi_k \rVert^2}{2 \sigma^2}
 
     Args:
-        dictionary: shape (K, D), the transpose of :math:`\Phi`.
-        offset: b, shape (D,) or ().
-        scale: standard deviation of the noise.
+        dictionary: dictionary, shape (K, D), the transpose of :math:`\Phi`.
+        offset: offset b of the data, shape (D,) or ().
+        scale: standard deviation sigma of the noise.
     """
 
     dictionary: Array
@@ -59,7 +59,7 @@ class LinearGaussian:
     scale: Array
 
     def __call__(self, z: Array, *data: Array) -> Terms:
-        """The likelihood of latents (N, K) given data (N, \\*shape)."""
+        """Computes the negative log likelihood of latents (N, K) given data (N, \\*shape), and its gradient."""
         x = data[0]
         prediction = z @ self.dictionary + self.offset
         precision = 1 / self.scale**2
@@ -69,17 +69,19 @@ class LinearGaussian:
         return Terms(nll, prediction.reshape(x.shape), -precision * (residual @ self.dictionary.T))
 
     def differences(self, z: Array, terms: Terms, *data: Array) -> Array:
-        """The gradient and half the curvature."""
+        """Computes f(z + e_k) - f(z) for each latent k: the gradient plus half the curvature."""
         return terms.gradient + jnp.square(self.dictionary).sum(1) / (2 * self.scale**2)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Program:
-    """The observed sites of a NumPyro program with one latent site, whose leading axis is that of the observations.
+    """Objective given by the observed sites of a NumPyro program with one latent site.
+
+    The leading axis of the sites is that of the observations.
 
     Args:
-        model: the program; a ``jax.tree_util.Partial``, whose arguments may be traced.
+        model: NumPyro program, a ``jax.tree_util.Partial``, whose arguments may be traced.
         site: name of the latent site.
     """
 
@@ -87,7 +89,7 @@ class Program:
     site: str = field(metadata={"static": True})
 
     def __call__(self, z: Array, *data: Array) -> Terms:
-        """The likelihood of latents (N, ...) given the arguments of the program, by automatic differentiation."""
+        """Computes the negative log likelihood of latents (N, ...) given the program's arguments, and its gradient."""
 
         def total(z: Array) -> tuple[Array, tuple[Array, Array]]:
             parts, prediction = self._observed(z, data)
@@ -98,20 +100,23 @@ class Program:
         return Terms(nll, prediction, gradient)
 
     def differences(self, z: Array, terms: Terms, *data: Array) -> Array:
-        """One evaluation of the program for each latent, in turn, so that memory does not grow with their number."""
+        """Computes f(z + e_k) - f(z) for one latent k after the other.
+
+        Each latent takes one evaluation of the program, and the memory does not grow with the number of latents.
+        """
         flat = z.reshape(len(z), -1)
         parts, _ = self._observed(z, data)
 
         def difference(index: Array) -> Array:
             raised, _ = self._observed(flat.at[:, index].add(1.0).reshape(z.shape), data)
-            # Term by term, as the sums are much larger than what they differ by.
+            # The difference is taken term by term, as the sums are much larger than their difference.
             changes = [(before - after).reshape(len(z), -1).sum(1) for before, after in zip(parts, raised, strict=True)]
             return jnp.stack(changes).sum(0)
 
         return lax.map(difference, jnp.arange(flat.shape[1])).T.reshape(z.shape)
 
     def _observed(self, z: Array, data: tuple[Array, ...]) -> tuple[list[Array], Array]:
-        """Log likelihoods of the observed sites, scaled as the program says, and the mean of the first."""
+        """Returns the log likelihoods of the observed sites, scaled as in the program, and the first site's mean."""
         trace = handlers.trace(handlers.substitute(self.model, {self.site: z})).get_trace(*data)
         observed = [site for site in trace.values() if site["type"] == "sample" and site["is_observed"]]
         parts = [
@@ -121,20 +126,21 @@ class Program:
 
 
 def latent_site(model: Callable[..., object], *data: Array) -> tuple[str, Distribution]:
-    """The name of the one latent site of a program, and its prior.
+    """Returns the name of the one latent site of a program, and the prior at this site.
 
     Raises:
-        InputError: naming ``model``, if it has none or several, or nothing is observed.
+        InputError: naming ``model``, if the program does not have exactly one latent site, or has no observed site.
     """
-    # Any value of the latent does, of which only the shape is known: nothing need be sampled.
+    # Zeros of the right shape stand for the latents, so that nothing needs to be sampled.
     silent = handlers.substitute(handlers.seed(model, jax.random.key(0)), substitute_fn=_zeros)
     trace = handlers.trace(silent).get_trace(*data)
     samples = {name: site for name, site in trace.items() if site["type"] == "sample"}
     latent = [name for name, site in samples.items() if not site["is_observed"]]
     if len(latent) != 1:
-        raise InputError("model", f"the latent sites {latent}", "exactly one latent site")
+        problem = f"the latent sites {', '.join(latent)}" if latent else "no latent site"
+        raise InputError("model", f"a program with {problem}", "exactly one latent site")
     if len(samples) == 1:
-        raise InputError("model", "a program that observes nothing", "an observed site")
+        raise InputError("model", "a program that observes nothing", "at least one observed site")
     return latent[0], samples[latent[0]]["fn"]
 
 

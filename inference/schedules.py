@@ -1,17 +1,17 @@
-"""How temperature, KL weight and learning rate change over training, as functions of its progress from 0 to 1."""
+"""Schedules of temperature, KL weight and learning rate, as functions of the progress of training from 0 to 1."""
 
 import math
 
 
 def anneal(start: float, end: float, progress: float, over: float = 0.5, exponential: bool = False) -> float:
-    """Moves from ``start`` to ``end`` over the first part of training and then stays there.
+    """Returns a value that moves from ``start`` to ``end`` over the first part of training and then stays at ``end``.
 
     Args:
         start: value at progress 0.
-        end: value from ``over`` on.
-        progress: of training, from 0 to 1.
-        over: part of training; 0 is there from the start.
-        exponential: whether equal steps have equal ratios; else equal differences.
+        end: value from progress ``over`` on.
+        progress: progress of training, from 0 to 1.
+        over: part of training in which the value moves; with 0 the value is ``end`` from the start.
+        exponential: whether the value moves by equal ratios; otherwise it moves by equal differences.
 
     >>> anneal(1.0, 0.2, progress=0.25)
     0.6
@@ -25,7 +25,9 @@ def anneal(start: float, end: float, progress: float, over: float = 0.5, exponen
 
 
 def cosine(progress: float, warmup: float = 0.01, floor: float = 0.002) -> float:
-    """Factor on the learning rate: a linear warm-up from ``floor`` to 1, then half a cosine back to ``floor``.
+    """Returns a factor on the learning rate, which rises linearly from ``floor`` to 1 and falls by half a cosine.
+
+    The linear warm-up lasts until the progress ``warmup``; the cosine ends at ``floor``.
 
     >>> round(cosine(0.01), 6), round(cosine(1.0), 6)
     (1.0, 0.002)

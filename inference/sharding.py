@@ -1,4 +1,4 @@
-"""Batches spread over the devices of JAX."""
+"""Sharding of minibatches over the devices of JAX."""
 
 from typing import Any
 
@@ -9,11 +9,12 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
-def over_devices(x: Any) -> Array:
-    """An array whose leading axis is spread over all devices, where it divides by their number; else as it is.
+def shard_over_devices(x: Any) -> Array:
+    """Returns the array with its leading axis spread over all devices, if its length is divisible by their number.
 
-    Computations on it run on all of them, and give the numbers that one device gives, up to rounding. A default device
-    (``jax.default_device``) is not left.
+    Otherwise the array stays on one device. Computations on a spread array run on all devices, and give the same
+    numbers as on one device, up to rounding. If a default device (``jax.default_device``) is set, the array stays on
+    it.
     """
     devices = jax.devices()
     pinned = jax.config.jax_default_device is not None  # type: ignore[attr-defined]

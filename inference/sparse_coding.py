@@ -1,6 +1,6 @@
 r"""Sparse coding: nonnegative codes of data for a given dictionary.
 
-All three algorithms look for the minimum over :math:`a \ge 0` of
+The three algorithms ``lca``, ``ista`` and ``fista`` minimise, over :math:`a \ge 0`,
 
 .. math:: \tfrac12 \lVert x - \Phi a \rVert^2 + \lambda \sum_k a_k .
 
@@ -13,21 +13,27 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# Largest step of the potentials of ``lca`` over their time constant.
+# Largest step of the potentials of ``lca``, as a part of their time constant.
 LCA_RATE = 0.1
 
 
 @torch.no_grad()
 def lca(x: Tensor, dictionary: Tensor, sparsity: float, steps: int = 200) -> Tensor:
-    r"""Locally competitive algorithm: potentials driven by the data, leaking, and inhibited by active neighbours.
+    r"""Infers codes by the locally competitive algorithm.
+
+    The potentials u of the codes are driven by the data, leak, and are inhibited by active neighbours:
 
     .. math:: \dot u = \Phi^\top x - u - (\Phi^\top \Phi - I)\, a, \qquad a = \max(u - \lambda, 0)
 
     Args:
         x: data, shape (N, D).
-        dictionary: shape (D, K), with columns of unit norm.
+        dictionary: dictionary, shape (D, K), with columns of unit norm.
         sparsity: threshold of the activity, positive.
-        steps: of a tenth of the time constant, or less where the inhibition is so strong that it would oscillate.
+        steps: number of steps; each lasts a tenth of the time constant, or less where strong inhibition would make the
+            potentials oscillate.
+
+    Returns:
+        Codes, shape (N, K).
 
     Reference:
         Rozell, Johnson, Baraniuk and Olshausen, Sparse Coding via Thresholding and Local Competition, Neural
@@ -46,13 +52,16 @@ def lca(x: Tensor, dictionary: Tensor, sparsity: float, steps: int = 200) -> Ten
 
 @torch.no_grad()
 def ista(x: Tensor, dictionary: Tensor, sparsity: float, steps: int = 200) -> Tensor:
-    """Iterative shrinkage-thresholding: gradient steps of the squared error, each followed by the threshold.
+    """Infers codes by iterative shrinkage-thresholding: gradient steps on the squared error, each with a threshold.
 
     Args:
         x: data, shape (N, D).
-        dictionary: shape (D, K).
+        dictionary: dictionary, shape (D, K).
         sparsity: weight of the codes, positive.
-        steps: of the length at which the objective cannot rise.
+        steps: number of steps; their length is the one at which the objective cannot rise.
+
+    Returns:
+        Codes, shape (N, K).
 
     Reference:
         Daubechies, Defrise and De Mol, An Iterative Thresholding Algorithm for Linear Inverse Problems, Communications
@@ -67,13 +76,18 @@ def ista(x: Tensor, dictionary: Tensor, sparsity: float, steps: int = 200) -> Te
 
 @torch.no_grad()
 def fista(x: Tensor, dictionary: Tensor, sparsity: float, steps: int = 200) -> Tensor:
-    """Fast iterative shrinkage-thresholding: ``ista`` with momentum, whose error falls with the square of the steps.
+    """Infers codes by fast iterative shrinkage-thresholding, which is ``ista`` with momentum.
+
+    Its error falls with the square of the number of steps.
 
     Args:
         x: data, shape (N, D).
-        dictionary: shape (D, K).
+        dictionary: dictionary, shape (D, K).
         sparsity: weight of the codes, positive.
-        steps: number of them.
+        steps: number of steps.
+
+    Returns:
+        Codes, shape (N, K).
 
     Reference:
         Beck and Teboulle, A Fast Iterative Shrinkage-Thresholding Algorithm for Linear Inverse Problems, SIAM Journal
@@ -90,13 +104,14 @@ def fista(x: Tensor, dictionary: Tensor, sparsity: float, steps: int = 200) -> T
     return code
 
 
+# Sparse-coding algorithms by name.
 SPARSE_CODERS: dict[str, Callable[..., Tensor]] = {"lca": lca, "ista": ista, "fista": fista}
 
 
 def _prepared(x: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Drive, Gram matrix and a step that never overshoots: one over the largest eigenvalue."""
+    """Returns the drive, the Gram matrix, and a step that never overshoots: one over the largest eigenvalue."""
     gram = dictionary.T @ dictionary
-    # The norm of the smaller Gram matrix: the two share their largest eigenvalue.
+    # The eigenvalue is taken from the smaller Gram matrix, as both Gram matrices share their largest eigenvalue.
     smaller = dictionary @ dictionary.T if dictionary.shape[0] < dictionary.shape[1] else gram
     return x @ dictionary, gram, 1 / torch.linalg.eigvalsh(smaller)[-1]
 

@@ -1,4 +1,4 @@
-"""The training loop of stochastic variational inference."""
+"""Training by stochastic variational inference, in torch."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -29,32 +29,34 @@ def train(
     checkpoint: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> list[Row]:
-    """Minimises an ELBO module over minibatches.
+    """Minimises the loss of an ELBO module over minibatches.
 
-    Randomness comes from torch's global generators, whose states are part of the checkpoint: training that goes on
-    from a checkpoint takes the very steps that it would have taken without the interruption.
+    The random numbers come from torch's global generators, whose states are part of the checkpoint, so that training
+    resumed from a checkpoint takes exactly the steps that it would have taken without the interruption.
 
     Args:
-        elbo: gives the loss of a batch, summed over its observations, such as ``Trace_ELBO()(model, guide)``; called
-            with a batch of each of ``data``.
-        module: holds the parameters and the state to save.
-        optimizer: over the parameters; its learning rate is the peak of the schedule.
-        data: observations, shape (N, \\*shape), and what else the program takes of each, shapes (N, ...). On the device
-            of the parameters where there is room; batches are moved there otherwise.
-        epochs: passes over the data, in all.
-        batch_size: observations a step.
-        max_gradient_norm: to which the gradient is clipped.
-        anneal: called before each step with the progress of training, from 0 to 1; sets what it likes and returns it.
-        monitor: called at the start and after each epoch; gives figures for the history, among them ``mean_rate`` for
-            the progress bar; must leave torch's random state as it is.
-        save: called with a checkpoint before the first epoch and after every epoch.
-        prepare: makes a batch of observations, on the device, ready for the program: units, random flips.
-        learning_rate: factor on the learning rate by the progress of training.
-        checkpoint: one that ``save`` was given, to go on from there.
+        elbo: function called with a batch of each tensor in ``data``; it returns the loss summed over the observations
+            of the batch, as ``Trace_ELBO()(model, guide)`` does.
+        module: module that holds the parameters and the state to save.
+        optimizer: optimiser of the parameters; its learning rate is the peak of the schedule.
+        data: observations, shape (N, \\*shape), and further tensors that the program takes, shapes (N, ...). They
+            should be on the device of the parameters if there is room; otherwise batches are moved to this device.
+        epochs: total number of passes over the data.
+        batch_size: number of observations in a minibatch.
+        max_gradient_norm: norm to which a larger gradient is clipped.
+        anneal: function called before each step with the progress of training, from 0 to 1; it may set values, and
+            returns the annealed values by name.
+        monitor: function called at the start and after each epoch; it returns metrics for the history, among them
+            ``mean_rate`` for the progress bar, and must leave torch's random state as it is.
+        save: function called with a checkpoint before the first epoch and after every epoch.
+        prepare: function that makes a batch of observations, on the device, ready for the program, for example by
+            scaling or random flips.
+        learning_rate: function of the progress of training that returns a factor on the learning rate.
+        checkpoint: checkpoint that ``save`` received, to resume from.
         progress: whether to show a progress bar.
 
     Returns:
-        The history, a row an epoch. Its ``elbo`` is the annealed objective per observation, in nats.
+        The history, with one row for each epoch. Its ``elbo`` is the annealed objective per observation, in nats.
 
     Raises:
         NonFiniteLossError: if the loss or its gradient is not finite, before the weights are changed.

@@ -1,4 +1,4 @@
-"""The loss by which models learn through the steps of their iterative inference, in JAX."""
+"""Loss that trains models through the steps of their iterative inference, in JAX."""
 
 from typing import Literal, get_args
 
@@ -15,25 +15,31 @@ StepKL = Literal["prior", "posterior"]
 def unrolled_loss(
     key: Array, problem: Problem, *data: Array, steps: int, beta: Array | float = 1.0, step_kl: StepKL = "prior"
 ) -> Array:
-    r"""The free energy of data, averaged over the steps of their inference from the prior, in nats, shape (N,).
+    r"""Computes the free energy of the data, averaged over the steps of their inference from the prior.
+
+    It is
 
     .. math:: \frac1T \sum_{t=1}^T \big[ f(z_t) + \beta\, KL(u_t \| u_{t-1}) \big], \qquad z_t \sim q(u_t)
 
-    with the fixed prior in the place of :math:`u_{t-1}` where the dynamics leak. A sample serves twice: in the loss of
-    its step, and to drive the next.
+    where the fixed prior takes the place of :math:`u_{t-1}` if the dynamics leak. Each sample serves twice: it enters
+    the loss of its step, and it drives the next step.
 
     Args:
-        key: of the samples.
-        problem: made by ``make_problem``, with a relaxation whose samples carry a gradient.
+        key: random key of the samples.
+        problem: problem made by ``make_problem``, with a relaxation whose samples carry a gradient.
         data: arguments of the objective.
-        steps: T.
-        beta: weight of the divergence.
-        step_kl: where the divergence of a step takes its rates from. For Poisson counts it is
-            :math:`r (1 - d + d \log d)`, d being the ratio of the posterior's rate to the prior's and r the rate of the
-            ``"prior"``; the official code has that of the ``"posterior"`` there, which is larger where rates rise.
+        steps: number of steps T.
+        beta: weight of the KL divergence.
+        step_kl: distribution, ``"prior"`` or ``"posterior"``, whose rate r enters the divergence of a step. For Poisson
+            counts the divergence is :math:`r (1 - d + d \log d)`, where d is the ratio of the posterior's rate to the
+            prior's rate and r is the rate of the prior. The official code of the paper takes the rate of the posterior
+            instead, which gives a larger divergence where rates rise.
+
+    Returns:
+        The free energy of each observation, in nats, shape (N,).
 
     Raises:
-        InputError: naming ``step_kl``.
+        InputError: naming ``step_kl``, if it is neither ``"prior"`` nor ``"posterior"``.
 
     References:
         Vafaii, Galor and Yates, Brain-like Variational Inference, arXiv 2410.19315.
@@ -44,7 +50,8 @@ def unrolled_loss(
     def free_energy(state: State, snapshot: Snapshot, *data: Array) -> Array:
         kl = snapshot.kl
         if step_kl == "posterior":
-            # The divergence of a posterior that goes as far again from one at its rate has d and that rate.
+            # If the posterior moved as far once more, the divergence of that move would have the same ratio d and, as
+            # its r, the rate of the posterior.
             further = jax.tree.map(lambda new, old: 2 * new - old, snapshot.potentials, state.potentials)
             kl = problem.family.kl(further, snapshot.potentials).reshape(len(kl), -1).sum(1)
         return snapshot.nll + beta * kl

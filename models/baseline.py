@@ -1,4 +1,4 @@
-"""The expected ELBO of an observation, which makes score-function gradients less noisy."""
+"""Baseline for the score function: the expected ELBO of an observation, which reduces the gradient's variance."""
 
 import math
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 HIDDEN_UNITS = 100
-# The squared error of the baseline is added to the loss. Adam does not feel the scale of a gradient, but clipping by
-# the norm of all would.
+# Factor on the gradient of the baseline's squared error, which is added to the loss. Adam is insensitive to the scale
+# of a gradient, but clipping by the norm of all gradients together is not.
 GRADIENT_SCALE = 1e-6
 
 
 class Baseline(nn.Module):
-    """A small perceptron from data (N, \\*shape) to a number each, shape (N,).
+    """Small perceptron from data (N, \\*shape) to one number for each observation, shape (N,).
 
     Args:
         shape: shape of one observation.
@@ -29,6 +29,6 @@ class Baseline(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The expected ELBO, for which the network gives the share of one value of the data."""
+        """Returns the expected ELBO (N,): the number of values in an observation times the output of the network."""
         expected = self.size * self.network(x).squeeze(-1)
         return expected.detach() + GRADIENT_SCALE * (expected - expected.detach())

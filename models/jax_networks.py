@@ -1,4 +1,4 @@
-"""Decoders of ``networks`` as functions in JAX, with the same parameters under the same names."""
+"""Decoders of the module ``networks`` as JAX functions, with the same parameters under the same names."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,49 +13,49 @@ from torch import nn
 
 from pyrocount.errors import InputError
 
-from .networks import ResidualBlock, Style
+from .networks import LayerOptions, ResidualBlock
 
 Parameters = Mapping[str, Array]
 
 
 class Layer(Protocol):
-    """A function of the decoder, and its equal in torch."""
+    """Layer of a decoder as a JAX function, with its equivalent in torch."""
 
     def __call__(self, parameters: Parameters, z: Array) -> Array:
-        """The layer's output."""
+        """Returns the layer's output for inputs (N, ...)."""
         ...
 
     def module(self, parameters: Parameters) -> nn.Module:
-        """The layer in torch, with these parameters."""
+        """Builds the equivalent layer in torch, with these parameters."""
         ...
 
 
 @dataclass(frozen=True)
 class JaxDecoder:
-    """The function that a decoder of ``networks`` computes.
+    """JAX function that computes what a decoder of the module ``networks`` computes.
 
     Args:
-        layers: one after the other.
-        is_linear: whether that is one linear layer, apart from the shape of its output.
+        layers: layers of the decoder, in the order in which they are applied.
+        is_linear: whether the decoder is one linear layer, apart from the shape of its output.
     """
 
     layers: tuple[Layer, ...]
     is_linear: bool
 
     def __call__(self, parameters: Parameters, z: Array) -> Array:
-        """Predictions (N, \\*shape) of latents (N, K)."""
+        """Returns the predictions (N, \\*shape) from latents (N, K)."""
         for layer in self.layers:
             z = layer(parameters, z)
         return z
 
 
 def jax_decoder(decoder: nn.Module) -> tuple[JaxDecoder, dict[str, Array]]:
-    """A decoder of ``make_decoder`` as a function in JAX, and its parameters.
+    """Returns a decoder of ``make_decoder`` as a JAX function, and its parameters.
 
-    Parameters have the names that they have in the module; weights that it normalises come as they are in effect.
+    Parameters keep their names in the module. Normalised weights are returned after the normalisation.
 
     Raises:
-        InputError: naming ``decoder``, if it has a layer that ``make_decoder`` does not make.
+        InputError: naming ``decoder``, if it has a layer that ``make_decoder`` does not use.
     """
     layers = tuple(_layers(decoder, ""))
     is_linear = sum(isinstance(layer, _Linear) for layer in layers) == 1 and all(
@@ -65,12 +65,12 @@ def jax_decoder(decoder: nn.Module) -> tuple[JaxDecoder, dict[str, Array]]:
 
 
 def torch_decoder(decoder: JaxDecoder, parameters: Parameters) -> nn.Sequential:
-    """A module that computes what a decoder in JAX does with these parameters."""
+    """Builds the torch module that computes what a decoder in JAX computes with these parameters."""
     return nn.Sequential(*(layer.module(parameters) for layer in decoder.layers))
 
 
 def effective_parameters(module: nn.Module) -> dict[str, Array]:
-    """The weights that the layers of a module compute with, by their plain names."""
+    """Returns the parameters of a module's layers by name; normalised weights are returned after the normalisation."""
     named = {
         f"{path}.{name}": getattr(part, name)
         for path, part in module.named_modules()
@@ -108,7 +108,7 @@ class _Reshape:
 
 @dataclass(frozen=True)
 class _Convolution:
-    """Square kernels; with a stride, those of a transposed convolution."""
+    """Convolution with square kernels; it is a transposed convolution if its stride is above 1."""
 
     name: str
     stride: int
@@ -120,7 +120,7 @@ class _Convolution:
         margins = [(self.padding, self.padding)] * 2
         dilation = (1, 1)
         if self.stride > 1:
-            # The transpose correlates images, with zeros between their pixels, with the mirrored kernel.
+            # A transposed convolution puts zeros between the pixels and correlates the image with the mirrored kernel.
             kernel = kernel[:, :, ::-1, ::-1].swapaxes(0, 1)
             before = kernel.shape[-1] - 1 - self.padding
             margins = [(before, before + extra) for extra in self.output_padding]
@@ -150,7 +150,7 @@ class _Residual:
 
     def module(self, parameters: Parameters) -> nn.Module:
         convolutions = [layer for layer in self.branch if isinstance(layer, _Convolution)]
-        block = ResidualBlock(len(parameters[f"{convolutions[0].name}.bias"]), Style())
+        block = ResidualBlock(len(parameters[f"{convolutions[0].name}.bias"]), LayerOptions())
         block.branch = nn.Sequential(*(layer.module(parameters) for layer in self.branch))
         with torch.no_grad():
             block.gain.fill_(float(parameters[f"{self.name}.gain"]))
@@ -160,13 +160,13 @@ class _Residual:
 @dataclass(frozen=True)
 class _Elementwise:
     function: Callable[[Array], Array]
-    equal: type[nn.Module]
+    module_type: type[nn.Module]
 
     def __call__(self, parameters: Parameters, z: Array) -> Array:
         return self.function(z)
 
     def module(self, parameters: Parameters) -> nn.Module:
-        return self.equal()
+        return self.module_type()
 
 
 _FUNCTIONS: dict[type[nn.Module], Callable[[Array], Array]] = {
@@ -203,4 +203,4 @@ def _layers(module: nn.Module, path: str) -> list[Layer]:
             return [_Elementwise(_FUNCTIONS[type(module)], type(module))]
         case nn.Identity():
             return []
-    raise InputError("decoder", f"one with a {type(module).__name__}", "layers that make_decoder makes")
+    raise InputError("decoder", f"a decoder with a {type(module).__name__} layer", "only layers that make_decoder uses")

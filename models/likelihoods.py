@@ -1,8 +1,9 @@
-"""Distributions of an observation given the decoder's output."""
+"""Observation distributions given the decoder's output."""
 
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from pyro.distributions import Bernoulli, Normal, TorchDistribution
@@ -11,22 +12,28 @@ from torch import Tensor, nn
 from pyrocount.distributions import Discrete, RelaxedNegativeBinomial, RelaxedPoisson
 from pyrocount.errors import InputError
 
-# Dispersions of the data stay within e^-7 and e^12, where a negative binomial is a Poisson to float32.
+# Bounds of the log total_count of the data. At e^12 a negative binomial equals a Poisson to float32 precision.
 LOG_TOTAL_COUNT_RANGE = (-7.0, 12.0)
-# An exponential alone lets a single large count of a latent make the loss overflow in the first steps of training.
+# Prediction up to which the rate of counts is its exponential; beyond, the rate grows linearly. With the exponential
+# alone, a single large count of a latent can make the loss overflow in the first steps of training.
 LINEAR_FROM = 3.0
 
 
 class Likelihood(nn.Module):
-    """A law of the data, elementwise, given a prediction of their shape.
+    """Observation distribution, independent for each value, given a prediction of the data's shape.
 
     Attributes:
-        support: what values it takes, in words.
-        is_count: whether they are counts.
+        support: values that an observation can take, in words.
+        is_count: whether observations are counts.
     """
 
     support = "numbers"
     is_count = False
+
+    @classmethod
+    def build(cls, shape: Sequence[int], scale: float, learned: bool) -> Self:
+        """Builds the likelihood of data of a shape; a scale matters to Gaussian noise alone."""
+        return cls()
 
     @abstractmethod
     def forward(self, prediction: Tensor, exposure: Tensor | None = None) -> TorchDistribution:
@@ -38,11 +45,11 @@ class Likelihood(nn.Module):
         """
 
     def inputs(self, x: Tensor, exposure: Tensor | None = None) -> Tensor:
-        """What the encoder sees of data (N, \\*shape)."""
+        """Returns the input of the encoder for data (N, \\*shape), of the same shape."""
         return x
 
     def accepts(self, x: Tensor) -> bool:
-        """Whether all values can be observed."""
+        """Returns whether the distribution can produce all these values."""
         return True
 
 
@@ -50,15 +57,20 @@ class GaussianLikelihood(Likelihood):
     """Independent Gaussian noise of one scale around the decoder's output.
 
     Args:
-        scale: standard deviation, in the units of the data, positive. At the default, sqrt(1/2), the negative log
-            likelihood is the sum of squared errors plus a constant.
-        learned: whether the scale is a parameter that starts there.
+        scale: standard deviation, in the units of the data, positive. At the default, sqrt(1/2), the negative
+            log-likelihood is the sum of squared errors plus a constant.
+        learned: whether the scale is a learned parameter, which then starts at ``scale``.
 
     Raises:
         InputError: if the scale is not positive and finite.
     """
 
     log_scale: Tensor
+
+    @classmethod
+    def build(cls, shape: Sequence[int], scale: float, learned: bool) -> Self:
+        """Builds the likelihood from a scale and whether it is learned."""
+        return cls(scale, learned)
 
     def __init__(self, scale: float = math.sqrt(0.5), learned: bool = False) -> None:
         super().__init__()
@@ -72,28 +84,28 @@ class GaussianLikelihood(Likelihood):
 
     @property
     def scale(self) -> Tensor:
-        """The standard deviation."""
+        """Returns the standard deviation of the noise."""
         return self.log_scale.exp()
 
     def forward(self, prediction: Tensor, exposure: Tensor | None = None) -> Normal:
-        """Returns the distribution of the data around a prediction; an exposure does not matter."""
+        """Returns the distribution of the data around a prediction; an exposure has no effect."""
         return Normal(prediction, self.scale)
 
 
 class BernoulliLikelihood(Likelihood):
     """Independent pixels between 0 and 1 whose logits are the decoder's output.
 
-    Values between 0 and 1, as of grey pixels, have the cross-entropy for their log likelihood.
+    The negative log-likelihood of values between 0 and 1, such as grey pixels, is the cross-entropy.
     """
 
     support = "values between 0 and 1"
 
     def forward(self, prediction: Tensor, exposure: Tensor | None = None) -> Bernoulli:
-        """Returns the distribution of the data given logits; an exposure does not matter."""
+        """Returns the distribution of the data given logits; an exposure has no effect."""
         return Bernoulli(logits=prediction, validate_args=False)
 
     def accepts(self, x: Tensor) -> bool:
-        """Whether all values are between 0 and 1."""
+        """Returns whether all values are between 0 and 1."""
         return bool(((x >= 0) & (x <= 1)).all())
 
 
@@ -101,28 +113,35 @@ class _CountLikelihood(Likelihood):
     support = "nonnegative whole numbers"
     is_count = True
 
+    @classmethod
+    def build(cls, shape: Sequence[int], scale: float, learned: bool) -> Self:
+        """Builds the likelihood of counts of a shape."""
+        return cls(shape)
+
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
         self.dims = len(shape)
 
     def inputs(self, x: Tensor, exposure: Tensor | None = None) -> Tensor:
-        """What the encoder sees of counts: log(1 + rate), which keeps large counts in the range of small ones."""
+        """Returns the input of the encoder: log(1 + count / exposure), which keeps large counts near small ones."""
         return torch.log1p(x if exposure is None else x / _along(exposure, x.ndim - 1))
 
     def accepts(self, x: Tensor) -> bool:
-        """Whether all values are nonnegative whole numbers."""
+        """Returns whether all values are nonnegative whole numbers."""
         return bool(((x >= 0) & (x == x.round())).all())
 
 
 class PoissonLikelihood(_CountLikelihood):
-    """Poisson counts whose rate, per unit of exposure, is the exponential of the decoder's output, linear above e^3.
+    """Poisson counts whose rate, per unit of exposure, is the exponential of the decoder's output.
+
+    Above e^3 the rate grows linearly with the decoder's output.
 
     Args:
         shape: shape of one observation.
     """
 
     def forward(self, prediction: Tensor, exposure: Tensor | None = None) -> RelaxedPoisson:
-        """Returns the distribution of counts in windows of this length."""
+        """Returns the distribution of the counts in windows of length ``exposure``."""
         log_rate = _log_rate(prediction, exposure, self.dims)
         return RelaxedPoisson(log_rate=log_rate, relaxation=Discrete(), validate_args=False)
 
@@ -130,8 +149,8 @@ class PoissonLikelihood(_CountLikelihood):
 class NegativeBinomialLikelihood(_CountLikelihood):
     """Negative-binomial counts whose mean, per unit of exposure, is the exponential of the decoder's output.
 
-    It is linear above e^3. Each feature has a total_count of its own, learned from 10; the variance is
-    mean + mean^2 / total_count.
+    Above e^3 the mean grows linearly with the decoder's output. Each feature has its own learned total_count, which
+    starts at 10. The variance is mean + mean^2 / total_count.
 
     Args:
         shape: shape of one observation.
@@ -142,7 +161,7 @@ class NegativeBinomialLikelihood(_CountLikelihood):
         self.log_total_count = nn.Parameter(torch.full(tuple(shape), math.log(10.0)))
 
     def forward(self, prediction: Tensor, exposure: Tensor | None = None) -> RelaxedNegativeBinomial:
-        """Returns the distribution of counts in windows of this length."""
+        """Returns the distribution of the counts in windows of length ``exposure``."""
         log_total_count = self.log_total_count.clamp(*LOG_TOTAL_COUNT_RANGE)
         logits = _log_rate(prediction, exposure, self.dims) - log_total_count
         total_count = log_total_count.exp()
@@ -150,12 +169,12 @@ class NegativeBinomialLikelihood(_CountLikelihood):
 
 
 def _log_rate(prediction: Tensor, exposure: Tensor | None, dims: int) -> Tensor:
-    """The rate is the exponential of the prediction up to ``LINEAR_FROM`` and grows linearly beyond."""
+    """Returns the log of a rate that is exponential in the prediction up to ``LINEAR_FROM`` and linear beyond."""
     beyond = (prediction - LINEAR_FROM).clamp(min=0)
     log_rate = prediction.clamp(max=LINEAR_FROM) + beyond.log1p()
     return log_rate if exposure is None else log_rate + _along(exposure, dims).log()
 
 
 def _along(exposure: Tensor, dims: int) -> Tensor:
-    """An exposure (N,) that broadcasts against (..., N, \\*shape), for a shape of so many dimensions."""
+    """Returns an exposure (N,) that broadcasts against (..., N, \\*shape), where shape has ``dims`` dimensions."""
     return exposure.reshape(-1, *(1,) * dims)

@@ -1,4 +1,4 @@
-"""Encoders from data to features and decoders from latents to predictions, by kind: linear, MLP, convolutional."""
+"""Encoders from data to features, and decoders from latents to predictions: linear, MLP and convolutional."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,22 +13,22 @@ from torch.nn.utils.parametrize import register_parametrization
 from pyrocount.errors import InputError
 
 HIDDEN_UNITS = 256
-# Channels of the first halving of an image, doubled by each further one up to the largest.
+# Number of channels after the first halving of an image, and the largest number. Each further halving doubles it.
 FIRST_CHANNELS, LARGEST_CHANNELS = 32, 256
-# Images are halved while their shorter side has at least so many pixels.
+# Shorter side, in pixels, from which on an image is halved again.
 HALVED_FROM = 8
 
 OUTPUTS: dict[str, Callable[[], nn.Module]] = {"identity": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
 @dataclass(frozen=True)
-class Style:
-    """How layers are made.
+class LayerOptions:
+    """Options of the layers of a network.
 
     Attributes:
         bias: whether linear networks have a bias.
         weight_norm: whether all layers are weight-normalised (Salimans and Kingma, 2016).
-        blocks: residual blocks at each size of the image (convolutional networks).
+        blocks: number of residual blocks at each size of the image (convolutional networks).
     """
 
     bias: bool = True
@@ -36,53 +36,53 @@ class Style:
     blocks: int = 0
 
     def __call__(self, layer: nn.Module) -> nn.Module:
-        """The layer in this style."""
+        """Returns the layer, weight-normalised if ``weight_norm`` is set."""
         return weight_norm(layer) if self.weight_norm else layer
 
 
 class ResidualBlock(nn.Module):
-    """x + gain * conv(swish(conv(swish(x)))), without batch normalisation; the learned gain starts at 0.
+    """Residual block x + gain * conv(swish(conv(swish(x)))) without batch normalisation; the learned gain starts at 0.
 
     Args:
-        channels: of the images.
-        style: of the layers.
+        channels: number of channels of the images.
+        options: options of the convolutions.
 
     References:
         He et al., Identity Mappings in Deep Residual Networks, ECCV 2016; De and Smith, Batch Normalization Biases
         Residual Blocks Towards the Identity Function, NeurIPS 2020 (the gain).
     """
 
-    def __init__(self, channels: int, style: Style) -> None:
+    def __init__(self, channels: int, options: LayerOptions) -> None:
         super().__init__()
-        convolutions = [style(nn.Conv2d(channels, channels, 3, padding=1)) for _ in range(2)]
+        convolutions = [options(nn.Conv2d(channels, channels, 3, padding=1)) for _ in range(2)]
         self.branch = nn.Sequential(nn.SiLU(), convolutions[0], nn.SiLU(), convolutions[1])
         self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images of the shape of ``x``."""
+        """Returns images of the same shape as ``x``."""
         return x + self.gain * self.branch(x)
 
 
-def make_encoder(kind: str, shape: Sequence[int], features: int, style: Style = Style()) -> nn.Module:
+def make_encoder(kind: str, shape: Sequence[int], features: int, options: LayerOptions = LayerOptions()) -> nn.Module:
     """Builds a network from data of shape (N, \\*shape) to features of shape (N, features).
 
     Args:
         kind: ``"lin"``, ``"mlp"`` or ``"conv"``.
         shape: shape of one observation, (D,) or (channels, height, width).
         features: number of outputs.
-        style: of the layers.
+        options: options of the layers.
 
     Raises:
-        InputError: for an unknown kind, or ``"conv"`` on data that are not images of at least 4 x 4.
+        InputError: if the kind is unknown, or for ``"conv"`` on data that are not images of at least 4 x 4.
     """
-    return _look_up("encoder", kind, _ENCODERS)(tuple(shape), features, style)
+    return _look_up("encoder", kind, _ENCODERS)(tuple(shape), features, options)
 
 
 def make_decoder(
     kind: str,
     latent_dim: int,
     shape: Sequence[int],
-    style: Style = Style(),
+    options: LayerOptions = LayerOptions(),
     output: str = "identity",
 ) -> nn.Module:
     """Builds a network from latents of shape (N, latent_dim) to predictions of shape (N, \\*shape).
@@ -91,44 +91,44 @@ def make_decoder(
         kind: ``"lin"``, ``"mlp"`` or ``"conv"``.
         latent_dim: number of latents.
         shape: shape of one observation, (D,) or (channels, height, width).
-        style: of the layers.
-        output: ``"identity"``, ``"sigmoid"`` or ``"tanh"``, applied last.
+        options: options of the layers.
+        output: function applied last: ``"identity"``, ``"sigmoid"`` or ``"tanh"``.
 
     Raises:
-        InputError: for an unknown kind or output, or ``"conv"`` on data that are not images of at least 4 x 4.
+        InputError: if the kind or output is unknown, or for ``"conv"`` on data that are not images of at least 4 x 4.
     """
     if output not in OUTPUTS:
         raise InputError("output", repr(output), f"one of {', '.join(OUTPUTS)}")
-    layers = _look_up("decoder", kind, _DECODERS)(latent_dim, tuple(shape), style)
+    layers = _look_up("decoder", kind, _DECODERS)(latent_dim, tuple(shape), options)
     return layers if output == "identity" else nn.Sequential(layers, OUTPUTS[output]())
 
 
 class SparseEncoder(nn.Module):
-    """The codes of data that an optimisation finds for a linear decoder, shape (N, K), without a gradient.
+    """Encoder whose codes (N, K) an optimisation finds for a linear decoder; gradients do not pass through it.
 
     Args:
-        decoder: linear, with columns of unit norm and no bias.
-        infer: gives codes (N, K) of data (N, D) for a dictionary (D, K).
+        decoder: linear decoder with columns of unit norm and no bias.
+        infer: function that returns the codes (N, K) of data (N, D) for a dictionary (D, K).
     """
 
     def __init__(self, decoder: nn.Module, infer: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        # In a list, so that the decoder's parameters are not registered twice.
+        # The list keeps the decoder's parameters from being registered twice.
         self._decoder = [decoder]
         self.infer = infer
 
     def forward(self, x: Tensor) -> Tensor:
-        """The codes of data of shape (N, \\*shape)."""
+        """Infers the codes (N, K) of data of shape (N, \\*shape)."""
         weight = linear_weight(self._decoder[0])
         assert weight is not None
         return self.infer(x.flatten(1), weight.detach())
 
 
 class UnitColumns(nn.Module):
-    """Parametrises a matrix whose columns have unit norm."""
+    """Parametrisation of a matrix whose columns have unit norm."""
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The columns, each divided by its norm."""
+        """Returns the matrix with each column divided by its norm."""
         return nn.functional.normalize(weight, dim=0)
 
 
@@ -140,13 +140,13 @@ def make_dictionary(latent_dim: int, shape: Sequence[int]) -> nn.Module:
 
 
 def linear_weight(decoder: nn.Module) -> Tensor | None:
-    """The matrix of a decoder that is one linear layer, but for its bias and the shape of its output.
+    """Returns the matrix of a decoder that consists of one linear layer, apart from reshaping.
 
     Args:
-        decoder: from latents (N, K) to predictions (N, \\*shape) of D values.
+        decoder: network from latents (N, K) to predictions (N, \\*shape) of D values.
 
     Returns:
-        Shape (D, K); None for any other decoder.
+        The matrix without the bias, shape (D, K); None for any other decoder.
     """
     parts = list(decoder) if isinstance(decoder, nn.Sequential) else [decoder]
     linear = [part for part in parts if isinstance(part, nn.Linear)]
@@ -160,37 +160,37 @@ def _look_up(argument: str, kind: str, table: dict[str, Callable[..., nn.Module]
     return table[kind]
 
 
-def _linear_encoder(shape: tuple[int, ...], features: int, style: Style) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), style(nn.Linear(math.prod(shape), features, bias=style.bias)))
+def _linear_encoder(shape: tuple[int, ...], features: int, options: LayerOptions) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), options(nn.Linear(math.prod(shape), features, bias=options.bias)))
 
 
-def _linear_decoder(latent_dim: int, shape: tuple[int, ...], style: Style) -> nn.Module:
-    return nn.Sequential(style(nn.Linear(latent_dim, math.prod(shape), bias=style.bias)), nn.Unflatten(1, shape))
+def _linear_decoder(latent_dim: int, shape: tuple[int, ...], options: LayerOptions) -> nn.Module:
+    return nn.Sequential(options(nn.Linear(latent_dim, math.prod(shape), bias=options.bias)), nn.Unflatten(1, shape))
 
 
-def _mlp(inputs: int, outputs: int, style: Style) -> nn.Sequential:
+def _mlp(inputs: int, outputs: int, options: LayerOptions) -> nn.Sequential:
     return nn.Sequential(
-        style(nn.Linear(inputs, HIDDEN_UNITS)),
+        options(nn.Linear(inputs, HIDDEN_UNITS)),
         nn.SiLU(),
-        style(nn.Linear(HIDDEN_UNITS, HIDDEN_UNITS)),
+        options(nn.Linear(HIDDEN_UNITS, HIDDEN_UNITS)),
         nn.SiLU(),
-        style(nn.Linear(HIDDEN_UNITS, outputs)),
+        options(nn.Linear(HIDDEN_UNITS, outputs)),
     )
 
 
-def _mlp_encoder(shape: tuple[int, ...], features: int, style: Style) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), _mlp(math.prod(shape), features, style))
+def _mlp_encoder(shape: tuple[int, ...], features: int, options: LayerOptions) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), _mlp(math.prod(shape), features, options))
 
 
-def _mlp_decoder(latent_dim: int, shape: tuple[int, ...], style: Style) -> nn.Module:
-    return nn.Sequential(_mlp(latent_dim, math.prod(shape), style), nn.Unflatten(1, shape))
+def _mlp_decoder(latent_dim: int, shape: tuple[int, ...], options: LayerOptions) -> nn.Module:
+    return nn.Sequential(_mlp(latent_dim, math.prod(shape), options), nn.Unflatten(1, shape))
 
 
 def _pyramid(argument: str, shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """(channels, height, width) before and after each halving; there is at least one."""
+    """Returns (channels, height, width) of the image and after each of its halvings, at least one."""
     if len(shape) != 3 or min(shape[1:]) < 4:
         raise InputError(
-            argument, f"'conv' for data of shape {shape}", "images (channels, height >= 4, width >= 4) for it"
+            argument, f"'conv' for data of shape {shape}", "images (channels, height, width) of at least 4 x 4 pixels"
         )
     sizes, channels = [(shape[0], shape[1], shape[2])], FIRST_CHANNELS
     while len(sizes) == 1 or min(sizes[-1][1:]) >= HALVED_FROM:
@@ -200,25 +200,25 @@ def _pyramid(argument: str, shape: tuple[int, ...]) -> list[tuple[int, int, int]
     return sizes
 
 
-def _conv_encoder(shape: tuple[int, ...], features: int, style: Style) -> nn.Module:
+def _conv_encoder(shape: tuple[int, ...], features: int, options: LayerOptions) -> nn.Module:
     sizes = _pyramid("encoder", shape)
     layers: list[nn.Module] = []
     for (inputs, _, _), (outputs, _, _) in pairwise(sizes):
-        layers.append(style(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)))
-        layers += [ResidualBlock(outputs, style) for _ in range(style.blocks)]
+        layers.append(options(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)))
+        layers += [ResidualBlock(outputs, options) for _ in range(options.blocks)]
         layers.append(nn.SiLU())
-    return nn.Sequential(*layers, nn.Flatten(), style(nn.Linear(math.prod(sizes[-1]), features)))
+    return nn.Sequential(*layers, nn.Flatten(), options(nn.Linear(math.prod(sizes[-1]), features)))
 
 
-def _conv_decoder(latent_dim: int, shape: tuple[int, ...], style: Style) -> nn.Module:
+def _conv_decoder(latent_dim: int, shape: tuple[int, ...], options: LayerOptions) -> nn.Module:
     sizes = _pyramid("decoder", shape)[::-1]
-    layers: list[nn.Module] = [style(nn.Linear(latent_dim, math.prod(sizes[0]))), nn.Unflatten(1, sizes[0])]
+    layers: list[nn.Module] = [options(nn.Linear(latent_dim, math.prod(sizes[0]))), nn.Unflatten(1, sizes[0])]
     for (inputs, *small), (outputs, *large) in pairwise(sizes):
         # Doubling n gives 2n - 1 pixels; an even target needs one more.
         extra = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)
-        layers += [ResidualBlock(inputs, style) for _ in range(style.blocks)]
+        layers += [ResidualBlock(inputs, options) for _ in range(options.blocks)]
         layers.append(nn.SiLU())
-        layers.append(style(nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=extra)))
+        layers.append(options(nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=extra)))
     return nn.Sequential(*layers)
 
 

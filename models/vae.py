@@ -1,4 +1,4 @@
-"""The variational autoencoder as a Pyro model and guide."""
+"""Variational autoencoder as a Pyro model and guide."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -16,29 +16,30 @@ from .baseline import Baseline
 from .latents import Latent
 from .likelihoods import Likelihood
 
+# Numbers of the models, which make their names in Pyro's parameter store unique.
 _NUMBERS = count()
 
 
 class VAE(PyroModule):
-    """Encoder, latent family, decoder and likelihood, composed into a Pyro model and guide.
+    """Variational autoencoder: encoder, latent family, decoder and likelihood as a Pyro model and guide.
 
-    In training mode the latents are sampled as their family's estimator says, in evaluation mode exactly: counts are
-    integers. ``Trace_ELBO()(vae.model, vae.guide)`` with an optimiser over ``vae.parameters()`` trains it, and so does
-    ``pyro.infer.SVI``.
+    In training mode the gradient estimator of the latent family determines how latents are sampled. In evaluation mode
+    samples are exact: counts are integers. ``Trace_ELBO()(vae.model, vae.guide)`` with an optimiser over
+    ``vae.parameters()`` trains the model, and so does ``pyro.infer.SVI``.
 
     Args:
         encoder: network from data (N, \\*shape) to features (N, ``latent.features``).
         latent: prior and posterior of the K latents.
         decoder: network from latents (N, K) to predictions (N, \\*shape).
-        likelihood: distribution of the data given a prediction.
+        likelihood: observation distribution given a prediction.
         shape: shape of one observation.
         baseline: network from data (N, \\*shape) to the expected ELBO (N,), for score-function gradients.
 
     Attributes:
-        kl_weight: factor on the KL divergence, positive; may be changed between steps, to anneal it.
+        kl_weight: positive factor on the KL divergence; may be changed between steps, to anneal the divergence.
 
     Raises:
-        InputError: by its methods, if the data do not have the shape (N, \\*shape).
+        InputError: raised by the methods, if the data do not have the shape (N, \\*shape).
     """
 
     def __init__(
@@ -58,11 +59,11 @@ class VAE(PyroModule):
         self.shape = tuple(shape)
         self.baseline = baseline
         self.kl_weight = 1.0
-        # Two models in one store must not share their parameters.
+        # Two models in one store must not share parameters.
         self._store_name = f"vae{next(_NUMBERS)}"
 
     def model(self, x: Tensor, exposure: Tensor | None = None) -> None:
-        """The generative program: latents from the prior, data from the likelihood.
+        """Runs the generative program: latents from the prior, data from the likelihood.
 
         Args:
             x: data, shape (N, \\*shape).
@@ -73,11 +74,11 @@ class VAE(PyroModule):
         with pyro.plate("data", len(x)):
             with poutine.scale(scale=self.kl_weight):
                 z = pyro.sample("z", as_event(self.latent.prior()))
-            law = self.likelihood(self.decode(z), exposure)
-            pyro.sample("x", law.to_event(len(self.shape)), obs=x)
+            distribution = self.likelihood(self.decode(z), exposure)
+            pyro.sample("x", distribution.to_event(len(self.shape)), obs=x)
 
     def guide(self, x: Tensor, exposure: Tensor | None = None) -> None:
-        """The amortised posterior of the latents of data of shape (N, \\*shape)."""
+        """Samples the latents of data of shape (N, \\*shape) from their amortised posterior."""
         self.register()
         posterior = self.encode(x, exposure)
         infer: Any = {}
@@ -90,22 +91,22 @@ class VAE(PyroModule):
             pyro.sample("z", posterior, infer=infer)
 
     def encode(self, x: Tensor, exposure: Tensor | None = None) -> TorchDistribution:
-        """The posterior of the latents of data (N, \\*shape): batch shape (N,), event shape (K,)."""
+        """Returns the posterior of the latents of data (N, \\*shape): batch shape (N,), event shape (K,)."""
         return as_event(self.posterior(x, exposure))
 
     def posterior(self, x: Tensor, exposure: Tensor | None = None) -> Any:
-        """The posterior of data (N, \\*shape) as the latent family makes it: for most, of batch shape (N, K)."""
+        """Returns the latent family's posterior of data (N, \\*shape), for most families with batch shape (N, K)."""
         self.check(x)
         return self.latent.posterior(self.encoder(self.likelihood.inputs(x, exposure)))
 
     def decode(self, z: Tensor) -> Tensor:
-        """The predictions of latents (..., K), shape (..., \\*shape): what the likelihood takes."""
+        """Returns the predictions (..., \\*shape) from latents (..., K), which the likelihood takes as its input."""
         activity = self.latent.activity(z)
         prediction: Tensor = self.decoder(activity.flatten(0, -2)).unflatten(0, z.shape[:-1])
         return prediction
 
     def code(self, x: Tensor, exposure: Tensor | None = None) -> Tensor:
-        """The representation of data (N, \\*shape) for downstream tasks, shape (N, K); see the latent family."""
+        """Returns the representation (N, K) of data (N, \\*shape) for downstream tasks, as the family defines it."""
         return self.latent.code(self.posterior(x, exposure))
 
     def register(self) -> None:
@@ -117,7 +118,7 @@ class VAE(PyroModule):
         """Checks the shape of data.
 
         Raises:
-            InputError: naming ``x``.
+            InputError: naming ``x``, if its shape is not (N, \\*shape).
         """
         if tuple(x.shape[1:]) != self.shape:
             expected = ", ".join(map(str, ("N", *self.shape)))
@@ -125,6 +126,6 @@ class VAE(PyroModule):
 
 
 def as_event(distribution: TorchDistribution) -> TorchDistribution:
-    """The distribution with all latents of an observation as one event."""
+    """Returns the distribution with all latents of an observation as one event."""
     event: TorchDistribution = distribution.to_event(1 - len(distribution.event_shape))
     return event

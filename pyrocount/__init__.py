@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         SteinChen,
         StraightThrough,
     )
-    from pyrocount.fitted import load as load
+    from pyrocount.run import load as load
     from pyrocount.sklearn import CountVAE as CountVAE
 
 __version__ = "0.1.0"
@@ -37,7 +37,7 @@ __all__ = [
     "StraightThrough",
 ]
 # What a star import leaves out, as it brings all of the commands with it.
-_COMMANDS = {"CountVAE": "pyrocount.sklearn", "load": "pyrocount.fitted"}
+_COMMANDS = {"CountVAE": "pyrocount.sklearn", "load": "pyrocount.run"}
 
 
 def __getattr__(name: str) -> Any:

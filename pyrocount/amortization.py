@@ -1,45 +1,41 @@
-"""The command ``python -m pyrocount.amortization``: what sparse coding makes of the dictionary of a fitted model.
+"""Command ``python -m pyrocount.amortization``: sparse coding with the dictionary of a fitted model.
 
 The distance between a linear model's own latents and codes that an optimisation finds for the same dictionary is one
 measure of the amortisation gap (Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, figure 5b);
-what the ELBO gains by posteriors that are optimised for each observation, of any model, is the other.
+the gain of the ELBO by posteriors that are optimised for each observation, of any model, is the other
+(``pyrocount.backends.amortization_gap``).
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyrocount import figures
-from pyrocount.command_line import Parser, read_config, run_command
-from pyrocount.distributions import SteinChen
+from pyrocount.backends import as_backend
+from pyrocount.command_line import Parser, run_command
 from pyrocount.errors import InputError
-from pyrocount.evaluate_amortized import evaluate, evaluation_mode
-from pyrocount.evaluation import Array
-from pyrocount.fit import load_data, load_vae
 from pyrocount.inference import SPARSE_CODERS
 from pyrocount.metrics import lifetime_sparsity, zero_fraction
-from pyrocount.models import VAE, CountLatent, GaussianLikelihood, linear_weight
-from pyrocount.progress import progress_bar
-from pyrocount.run import RunFolder
+from pyrocount.models import VAE, GaussianLikelihood, linear_weight
+from pyrocount.run import load
 
 SPARSITIES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-# Held-out observations that are coded.
+# Number of held-out observations that are coded.
 OBSERVATIONS = 2000
 
 
 @dataclass(frozen=True)
 class Point:
-    """How well and how sparsely some latents represent data.
+    """Quality and sparsity of some latents of data.
 
     Attributes:
         sparsity: weight of the sum of the codes; None for a model's own latents.
         mse: mean squared error, in the units of the model.
-        lifetime_sparsity: see ``pyrocount.metrics``.
-        zero_fraction: of the latents.
+        lifetime_sparsity: lifetime sparsity of the latents, see ``pyrocount.metrics``.
+        zero_fraction: fraction of zeros among the latents.
     """
 
     sparsity: float | None
@@ -48,17 +44,17 @@ class Point:
     zero_fraction: float
 
 
-def amortization_gap(
+def compare_with_sparse_codes(
     vae: VAE, x: Tensor, sparsities: Sequence[float] = SPARSITIES, *, method: str = "lca", steps: int = 400
 ) -> list[Point]:
-    """A model's own latents, exact samples of its posterior, and then sparse codes with its dictionary.
+    """Measures a model's own latents, exact samples of its posterior, and then sparse codes with its dictionary.
 
     Args:
-        vae: with a linear decoder.
+        vae: VAE with a linear decoder.
         x: data, shape (N, \\*shape).
         sparsities: weights of the sum of the codes, for columns of unit norm.
         method: ``"lca"``, ``"ista"`` or ``"fista"``.
-        steps: of the method.
+        steps: number of steps of the method.
 
     Raises:
         InputError: if the decoder is not linear or the noise not Gaussian, the method is unknown, or a sparsity or the
@@ -73,8 +69,8 @@ def amortization_gap(
     for sparsity in sparsities:
         if not 0 < sparsity < float("inf"):
             raise InputError("sparsities", sparsity, "positive numbers")
-    own = evaluate(vae, x, samples=1)
-    points = [Point(None, *(own.figures[name] for name in ("mse", "lifetime_sparsity", "zero_fraction")))]
+    own = as_backend(vae).evaluate(x.cpu().numpy(), quick=True)
+    points = [Point(None, *(own.metrics[name] for name in ("mse", "lifetime_sparsity", "zero_fraction")))]
     with torch.no_grad():
         dictionary = torch.nn.functional.normalize(weight, dim=0)
         silence = vae.decoder(torch.zeros_like(weight[:1]))
@@ -85,81 +81,6 @@ def amortization_gap(
             values = codes.cpu().numpy()
             points.append(Point(sparsity, mse, lifetime_sparsity(values), zero_fraction(values)))
     return points
-
-
-def posterior_gap(
-    vae: VAE,
-    x: Tensor,
-    exposure: Tensor | None = None,
-    *,
-    steps: int = 300,
-    lr: float = 0.03,
-    samples: int = 20,
-    seed: int = 0,
-    progress: bool = False,
-) -> tuple[Array, Array]:
-    """What is lost by an encoder that has to serve all observations: the amortisation gap.
-
-    The features that the encoder gives for an observation are where Adam starts, to find those with the largest ELBO,
-    in the same family. Gradients of counts are Stein-Chen's.
-
-    Args:
-        vae: of any latents that carry a gradient.
-        x: data, shape (N, \\*shape), on the device of the model.
-        exposure: length of each observation's window, shape (N,), for likelihoods of counts.
-        steps: of Adam.
-        lr: its learning rate at first, which decays to 0 with a cosine.
-        samples: exact ones, for the bounds that are returned; 4 are drawn in a step.
-        seed: of all samples.
-        progress: whether to show a progress bar.
-
-    Returns:
-        The negative ELBO of each observation, in nats, by the encoder and refined, both (N,). Their difference is the
-        gap, with the noise of the samples.
-
-    Raises:
-        InputError: naming ``estimator``, if samples of the latents carry no gradient.
-
-    Reference:
-        Cremer, Li and Duvenaud, Inference Suboptimality in Variational Autoencoders, ICML 2018.
-    """
-    latent = vae.latent
-    with torch.no_grad():
-        first = vae.encoder(vae.likelihood.inputs(x, exposure))
-    features = first.clone().requires_grad_()
-    optimizer = torch.optim.Adam([features], lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    known: Any = getattr(latent, "relaxation", None)
-    with evaluation_mode(vae, seed):
-        vae.train()
-        if isinstance(latent, CountLatent):
-            latent.relaxation = SteinChen()
-        try:
-            for _ in progress_bar(range(steps), shown=progress, leave=False, unit="step"):
-                posterior = latent.posterior(features)
-                if not posterior.has_rsample:
-                    raise InputError("estimator", "samples without a gradient", "reparameterised ones")
-                loss = _nelbo(vae, posterior, posterior.rsample((4,)), x, exposure).sum()
-                (features.grad,) = torch.autograd.grad(loss, features)
-                optimizer.step()
-                schedule.step()
-        finally:
-            if isinstance(latent, CountLatent):
-                latent.relaxation = known
-    found = []
-    for part in (first, features.detach()):
-        # The same random numbers for both.
-        with torch.no_grad(), evaluation_mode(vae, seed + 1):
-            posterior = latent.posterior(part)
-            found.append(_nelbo(vae, posterior, posterior.sample((samples,)), x, exposure).cpu().numpy())
-    return found[0], found[1]
-
-
-def _nelbo(vae: VAE, posterior: Any, z: Tensor, x: Tensor, exposure: Tensor | None) -> Tensor:
-    """The negative ELBO of each observation, shape (N,), by samples (S, N, K) of its posterior."""
-    law = vae.likelihood(vae.decode(z), exposure)
-    kl: Tensor = vae.latent.divergence(posterior).sum(-1)
-    return kl - law.log_prob(x).flatten(2).sum(2).mean(0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,18 +95,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure_and_save(arguments: Sequence[str]) -> None:
     given = _parser().parse_args(arguments)
-    vae, run = load_vae(given.run), RunFolder(given.run)
-    x = torch.from_numpy(load_data(read_config(run).resolved()).test_units()[:OBSERVATIONS])
-    points = amortization_gap(vae, x, given.sparsities, method=given.method, steps=given.steps)
+    run = load(given.run)
+    vae = run.backend.encoder_model()
+    x = torch.from_numpy(run.data().held_out(OBSERVATIONS)[0])
+    points = compare_with_sparse_codes(vae, x, given.sparsities, method=given.method, steps=given.steps)
     run.write_json("amortization.json", {"method": given.method, "points": [vars(point) for point in points]})
     pairs = [(point.lifetime_sparsity, point.mse) for point in points]
-    run.save_figure("amortization", figures.amortization(pairs[0], pairs[1:], given.method.upper()))
+    run.save_figures({"amortization": figures.amortization(pairs[0], pairs[1:], given.method.upper())})
     print(table(points))
     print(run.path)
 
 
 def table(points: Sequence[Point]) -> str:
-    """One line a point."""
+    """Returns the points as text, a line each."""
     lines = [f"{'sparsity':<16}{'mse':>10}{'lifetime sparsity':>20}{'zeros':>10}"]
     for point in points:
         name = "model" if point.sparsity is None else f"{point.sparsity:g}"
@@ -201,7 +123,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("run", metavar="RUN", help="folder of a fitted model with a linear decoder")
     parser.add_argument("--method", choices=tuple(SPARSE_CODERS), default="lca", help="algorithm (default: lca)")
-    parser.add_argument("--steps", type=int, default=400, help="of the algorithm (default: 400)")
+    parser.add_argument("--steps", type=int, default=400, help="steps of the algorithm (default: 400)")
     parser.add_argument(
         "--sparsities",
         type=float,

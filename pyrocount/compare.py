@@ -1,11 +1,11 @@
-"""The command ``python -m pyrocount.compare``: figures of many runs, over seeds and configurations."""
+"""Command ``python -m pyrocount.compare``: metrics of many runs, over seeds and configurations."""
 
 import csv
 import io
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,45 +14,46 @@ import numpy as np
 from scipy import stats
 
 from pyrocount import figures
-from pyrocount.command_line import Parser, read_config, run_command
+from pyrocount.command_line import Parser, run_command
 from pyrocount.config import Config
 from pyrocount.errors import InputError
 from pyrocount.metrics.intervals import student_margin
-from pyrocount.run import RunFolder
+from pyrocount.run import Folder, Run
 
 CONFIDENCE = 0.99
-# Of these less is better; of r2 more. Of the others neither.
+# Metrics of which less is better, and those of which more is.
 LESS, MORE = ("nelbo", "nll", "paper_loss", "mse"), ("r2",)
-# Runs are compared where these agree.
+# Options in which compared runs agree.
 UNITS = ("data", "data_dir", "scaling", "whiten", "exposure", "test_fraction")
 
-DESCRIPTION = """Compare fitted models: for every configuration the mean of each figure over its seeds with a 99 %
+DESCRIPTION = """Compare fitted models: for every configuration the mean of each metric over its seeds with a 99 %
 interval, the distance from the best, and paired t-tests against the best over shared seeds, corrected for the number of
 tests (Benjamini and Hochberg)."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has ended: its configuration and its figures."""
+    """Run that has ended: its configuration and its metrics."""
 
     name: str
     config: Config
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A configuration.
+    """Row of the comparison: a configuration and the metrics of its runs.
 
     Attributes:
-        data: the data set.
-        label: what sets it apart from the others.
-        seeds: how many runs.
-        mean: of each figure.
-        margin: half of the 99 % interval of the mean, NaN for a single run.
-        drop: distance of the chosen figure from the best, in per cent of the best's magnitude.
-        p: of a paired t-test of the chosen figure against the best, corrected; NaN for fewer than two shared seeds.
-        values: the chosen figures of the runs.
+        data: name of the data set.
+        label: model and options in which the configuration differs from the others.
+        seeds: number of runs.
+        mean: mean of each metric.
+        margin: half of the 99 % interval of the mean of each metric, NaN for a single run.
+        drop: distance of the chosen metric from the best, in per cent of the best's magnitude.
+        p: probability value of a paired t-test of the chosen metric against the best, corrected; NaN for fewer than two
+            shared seeds.
+        values: chosen metric of each run.
     """
 
     data: str
@@ -77,11 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _compare_and_save(arguments: Sequence[str]) -> None:
     given = _parser().parse_args(arguments)
-    rows = compare(read_runs(given.runs), given.figure)
+    rows = compare(read_runs(given.runs), given.metric)
     out = Path(given.out).resolve()
-    folder = RunFolder.create(out.parent, None, out.name or "comparison")
-    save(folder, rows, given.figure)
-    print(table(rows, given.figure))
+    folder = Folder.create(out.parent, None, out.name or "comparison")
+    save(folder, rows, given.metric)
+    print(table(rows, given.metric))
     print(folder.path)
 
 
@@ -89,23 +90,25 @@ def _parser() -> Parser:
     parser = Parser(prog="python -m pyrocount.compare", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of them")
     parser.add_argument(
-        "--figure", default="nelbo", choices=(*LESS, *MORE), help="what decides which is best (default: nelbo)"
+        "--metric", default="nelbo", choices=(*LESS, *MORE), help="metric by which runs are ranked (default: nelbo)"
     )
-    parser.add_argument("--out", default="comparison", help="folder for table and picture (default: comparison)")
+    parser.add_argument("--out", default="comparison", help="folder for table and figure (default: comparison)")
     return parser
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[Finished]:
-    """The finished runs at these paths, each a run folder or a folder of some; unfinished ones among many are told.
+    """Reads the finished runs at some paths, each a run folder or a folder of run folders.
+
+    Unfinished runs in a folder of runs are left out, and named on standard error.
 
     Raises:
-        InputError: naming ``RUN``, for a path that is neither, or fewer than one finished run.
+        InputError: naming ``RUN``, for a path that is neither, or where no run is finished.
     """
     runs: list[Finished] = []
     seen: set[Path] = set()
     for path in map(Path, paths):
         if (path / "config.json").is_file():
-            if not (path / "summary.json").is_file():
+            if not Run(path).is_finished:
                 raise InputError("RUN", f"{path}, which is not finished", "a run with a summary.json")
             folders = [path]
         else:
@@ -116,8 +119,9 @@ def read_runs(paths: Sequence[str | Path]) -> list[Finished]:
             if folder.resolve() in seen:
                 continue
             seen.add(folder.resolve())
-            if (folder / "summary.json").is_file():
-                runs.append(_read_run(RunFolder(folder)))
+            run = Run(folder)
+            if run.is_finished:
+                runs.append(Finished(run.path.name, run.config, run.metrics))
             else:
                 print(f"pyrocount.compare: {folder} is not finished and left out", file=sys.stderr)
     if not runs:
@@ -125,63 +129,56 @@ def read_runs(paths: Sequence[str | Path]) -> list[Finished]:
     return runs
 
 
-def _read_run(run: RunFolder) -> Finished:
-    config = read_config(run)
-    config.check()
-    summary = run.read_json("summary.json")
-    if any(not isinstance(value, int | float | None) for value in summary.values()):
-        raise InputError("RUN", f"{run.path}, whose summary.json holds more than numbers", "an intact run")
-    return Finished(run.path.name, config, {name: math.nan if x is None else x for name, x in summary.items()})
-
-
-def compare(runs: Sequence[Finished], figure: str = "nelbo") -> list[Row]:
-    """A row for each configuration, best first within each data set.
+def compare(runs: Sequence[Finished], metric: str = "nelbo") -> list[Row]:
+    """Compares runs; returns a row for each configuration, best first within each data set.
 
     Args:
-        runs: some, of any configurations and seeds.
-        figure: what is compared, one of ``LESS`` or ``MORE``.
+        runs: finished runs, of any configurations and seeds.
+        metric: name of the metric that is compared, one of ``LESS`` or ``MORE``.
 
     Raises:
-        InputError: if a run lacks the figure, or two runs have the same configuration and seed.
+        InputError: if a run lacks the metric, or two runs have the same configuration and seed.
     """
     sets: defaultdict[tuple[Any, ...], list[Finished]] = defaultdict(list)
     for run in runs:
-        if not math.isfinite(run.figures.get(figure, math.nan)):
-            raise InputError("figure", f"{figure}, which {run.name} lacks", "a figure of all runs")
-        sets[tuple(run.config.identity()[name] for name in UNITS)].append(run)
-    varied = [name for name in UNITS[1:] if len({units[UNITS.index(name)] for units in sets}) > 1]
+        if not math.isfinite(run.metrics.get(metric, math.nan)):
+            raise InputError("metric", f"{metric}, which {run.name} lacks", "a metric of all runs")
+        sets[tuple(run.config.identity().get(name) for name in UNITS)].append(run)
+    varied = _differing([dict(zip(UNITS[1:], units[1:], strict=True)) for units in sets])
     files = {units[0] for units in sets}
     rows = []
     for units, members in sets.items():
         alone = sum(Path(file).stem == Path(units[0]).stem for file in files) == 1
         names = [Path(units[0]).stem if alone else units[0]]
-        names += [f"{name}={units[UNITS.index(name)]}" for name in varied]
-        rows += _compare_set(" ".join(names), members, figure)
+        names += [f"{name}={units[UNITS.index(name)]}" for name in varied if units[UNITS.index(name)] is not None]
+        rows += _compare_set(" ".join(names), members, metric)
     return rows
 
 
-def _compare_set(data: str, runs: Sequence[Finished], figure: str) -> list[Row]:
+def _compare_set(data: str, runs: Sequence[Finished], metric: str) -> list[Row]:
     identities = [_without_seed(run.config) for run in runs]
-    differing = [name for name in identities[0] if len({repr(each[name]) for each in identities}) > 1]
+    differing = _differing(identities)
     groups: defaultdict[str, dict[int, Finished]] = defaultdict(dict)
     for run, identity in zip(runs, identities, strict=True):
         # The model comes first, and the fields that follow from it need not be said.
-        label = " ".join([run.config.model, *(f"{n}={identity[n]}" for n in differing if n != "model")])
+        label = " ".join(
+            [run.config.model, *(f"{n}={identity[n]}" for n in differing if n != "model" and n in identity)]
+        )
         if run.config.seed in groups[label]:
             both = f"{groups[label][run.config.seed].name} and {run.name}"
             raise InputError("RUN", f"{both}, of one configuration and seed", "one run of each")
         groups[label][run.config.seed] = run
 
-    sign = -1.0 if figure in MORE else 1.0
-    values = {label: {seed: run.figures[figure] for seed, run in group.items()} for label, group in groups.items()}
+    sign = -1.0 if metric in MORE else 1.0
+    values = {label: {seed: run.metrics[metric] for seed, run in group.items()} for label, group in groups.items()}
     order = sorted(groups, key=lambda label: sign * float(np.mean(list(values[label].values()))))
     best = values[order[0]]
     corrected = _corrected([_paired(values[label], best) for label in order[1:]])
     top = float(np.mean(list(best.values())))
     rows = []
     for label, p in zip(order, [math.nan, *corrected], strict=True):
-        names = [name for name in next(iter(groups[label].values())).figures]
-        columns = {n: np.array([run.figures.get(n, math.nan) for run in groups[label].values()]) for n in names}
+        names = [name for name in next(iter(groups[label].values())).metrics]
+        columns = {n: np.array([run.metrics.get(n, math.nan) for run in groups[label].values()]) for n in names}
         rows.append(
             Row(
                 data,
@@ -189,12 +186,22 @@ def _compare_set(data: str, runs: Sequence[Finished], figure: str) -> list[Row]:
                 len(groups[label]),
                 {name: float(column.mean()) for name, column in columns.items()},
                 {name: student_margin(column, CONFIDENCE) for name, column in columns.items()},
-                100 * sign * (float(columns[figure].mean()) - top) / abs(top) if top else math.nan,
+                100 * sign * (float(columns[metric].mean()) - top) / abs(top) if top else math.nan,
                 p,
-                tuple(columns[figure].tolist()),
+                tuple(columns[metric].tolist()),
             )
         )
     return rows
+
+
+def _differing(options: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the names of options with several values; that some runs have no use for one follows from others."""
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    for each in options:
+        for name, value in each.items():
+            if value is not None:
+                values[name].add(repr(value))
+    return [name for name, known in values.items() if len(known) > 1]
 
 
 def _without_seed(config: Config) -> dict[str, Any]:
@@ -202,7 +209,7 @@ def _without_seed(config: Config) -> dict[str, Any]:
 
 
 def _paired(one: dict[int, float], other: dict[int, float]) -> float:
-    """Probability value of a paired t-test over the shared seeds; NaN for fewer than two."""
+    """Returns the probability value of a paired t-test over the shared seeds; NaN for fewer than two seeds."""
     seeds = sorted(one.keys() & other.keys())
     difference = np.array([one[seed] - other[seed] for seed in seeds])
     if len(seeds) < 2:
@@ -213,35 +220,35 @@ def _paired(one: dict[int, float], other: dict[int, float]) -> float:
 
 
 def _corrected(p: Sequence[float]) -> list[float]:
-    """Benjamini and Hochberg's correction, leaving out what is NaN."""
+    """Returns probability values with Benjamini and Hochberg's correction, which leaves out those that are NaN."""
     known = [value for value in p if not math.isnan(value)]
     corrected = iter(stats.false_discovery_control(known).tolist() if known else [])
     return [math.nan if math.isnan(value) else float(next(corrected)) for value in p]
 
 
-def table(rows: Sequence[Row], figure: str) -> str:
-    """One line a configuration."""
-    columns = [name for name in rows[0].mean if name != figure]
+def table(rows: Sequence[Row], metric: str) -> str:
+    """Returns the comparison as text, a line a configuration."""
+    columns = [name for name in rows[0].mean if name != metric]
     lines = []
     for data in dict.fromkeys(row.data for row in rows):
         members = [row for row in rows if row.data == data]
         width = max(len(row.label) for row in members) + 2
         lines.append(
-            f"{data:<{width}}{'runs':>5}{figure + ' (99 %)':>20}{'drop %':>8}{'p':>9}"
+            f"{data:<{width}}{'runs':>5}{metric + ' (99 %)':>20}{'drop %':>8}{'p':>9}"
             + "".join(f"{name:>{max(12, len(name)) + 1}}" for name in columns)
         )
         for row in members:
-            margin = "" if math.isnan(row.margin[figure]) else f" +-{row.margin[figure]:.2g}"
+            margin = "" if math.isnan(row.margin[metric]) else f" +-{row.margin[metric]:.2g}"
             p = "" if math.isnan(row.p) else f"{row.p:.2g}"
             lines.append(
-                f"{row.label:<{width}}{row.seeds:>5}{f'{row.mean[figure]:.5g}{margin}':>20}{row.drop:>8.2f}{p:>9}"
+                f"{row.label:<{width}}{row.seeds:>5}{f'{row.mean[metric]:.5g}{margin}':>20}{row.drop:>8.2f}{p:>9}"
                 + "".join(f"{row.mean.get(name, math.nan):>{max(12, len(name)) + 1}.4g}" for name in columns)
             )
         lines.append("")
     return "\n".join(lines).rstrip()
 
 
-def save(folder: RunFolder, rows: Sequence[Row], figure: str) -> None:
+def save(folder: Folder, rows: Sequence[Row], metric: str) -> None:
     """Writes ``comparison.csv`` and ``figures/comparison.png``."""
     names = list(dict.fromkeys(name for row in rows for name in row.mean))
     text = io.StringIO(newline="")
@@ -253,15 +260,9 @@ def save(folder: RunFolder, rows: Sequence[Row], figure: str) -> None:
         cells = [row.mean.get(name, "") for name in names] + [row.margin.get(name, "") for name in names]
         writer.writerow([row.data, row.label, row.seeds, row.drop, row.p, *cells])
     folder.write_text("comparison.csv", text.getvalue())
-    folder.save_figure(
-        "comparison",
-        figures.comparison(
-            [row.label if len({r.data for r in rows}) == 1 else f"{row.data}: {row.label}" for row in rows],
-            [row.values for row in rows],
-            [row.margin[figure] for row in rows],
-            figure,
-        ),
-    )
+    labels = [row.label if len({r.data for r in rows}) == 1 else f"{row.data}: {row.label}" for row in rows]
+    values, margins = [row.values for row in rows], [row.margin[metric] for row in rows]
+    folder.save_figures({"comparison": figures.comparison(labels, values, margins, metric)})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
-"""The error for what a caller can put right."""
+"""Error for bad input, and the checks of arguments that both backends make."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
+
+Parameter = TypeVar("Parameter")
 
 
 class InputError(ValueError):
@@ -23,7 +27,7 @@ class InputError(ValueError):
 
 
 @contextmanager
-def needing(extra: str, argument: str, value: object) -> Iterator[None]:
+def require_extra(extra: str, argument: str, value: object) -> Iterator[None]:
     """Imports within need an extra of the package.
 
     Args:
@@ -41,3 +45,38 @@ def needing(extra: str, argument: str, value: object) -> Iterator[None]:
             raise
         expected = f'an installation with it: pip install "pyrocount[{extra}]"'
         raise InputError(argument, f"{value}, which needs {error.name}", expected) from error
+
+
+def exactly_one(**parameters: Parameter | None) -> dict[str, Parameter]:
+    """Returns the one parameter that is not None, under its name."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    if len(given) != 1:
+        raise InputError(" or ".join(parameters), " and ".join(given) or "neither", "exactly one of them")
+    return given
+
+
+def broadcasts(shape: Sequence[int], to: Sequence[int]) -> bool:
+    """Returns whether a shape broadcasts to another, which stays as it is."""
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(size in (1, wanted) for size, wanted in pairs)
+
+
+def positive_temperature(temperature: float) -> None:
+    """Checks the temperature of a relaxation.
+
+    Raises:
+        InputError: if it is not positive and finite.
+    """
+    if not 0 < temperature < math.inf:
+        hint = "; exact counts are Discrete()" if temperature == 0 else ""
+        raise InputError("temperature", temperature, f"a positive number{hint}")
+
+
+def largest_count(max_count: object) -> None:
+    """Checks the cap of a relaxation.
+
+    Raises:
+        InputError: if it is no whole number or less than 1.
+    """
+    if not isinstance(max_count, int) or max_count < 1:
+        raise InputError("max_count", repr(max_count), "a positive whole number")

@@ -1,14 +1,15 @@
-"""How good gradients through counts are: bias, spread and time of the estimators against the exact gradient."""
+"""Comparison of gradient estimators for counts by bias, spread and time, against the exact gradient."""
 
 import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import torch
+from pyro.nn import PyroModule
 from scipy import stats
 from torch import Tensor
 from torch.distributions import Distribution, Independent
@@ -24,7 +25,7 @@ from pyrocount.distributions import (
     StraightThrough,
 )
 from pyrocount.errors import InputError
-from pyrocount.models import VAE, CountLatent, GaussianLikelihood, expected_prediction, linear_weight
+from pyrocount.models import VAE, CountLatent, GaussianLikelihood, linear_weight, prediction_moments
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,22 +33,22 @@ if TYPE_CHECKING:
 Counts = RelaxedPoisson | RelaxedNegativeBinomial
 Function = Callable[[Tensor], Tensor]
 
-# Draws of an estimator that are differentiated, and timed, together.
+# Number of parts into which the draws of an estimator are divided; each part is differentiated, and timed, as one.
 CHUNKS = 10
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What was found of one estimator.
+class GradientEstimate:
+    """Bias, spread and time of one gradient estimator.
 
     Attributes:
-        estimator: its name.
-        bias: distance of its mean from the exact gradient: the root of the squared distance less the expected share of
-            sampling noise in it, 0 where that is negative.
-        resolution: how much bias an unbiased estimator shows by chance: the root of the standard deviation of that
-            difference. A bias of less than about twice as much means nothing.
+        estimator: name of the estimator.
+        bias: distance of the estimator's mean from the exact gradient. It is the root of the squared distance minus the
+            part that sampling noise is expected to add, or 0 if this difference is negative.
+        resolution: bias that an unbiased estimator shows by chance: the root of the standard deviation of the
+            difference under the root in ``bias``. A bias below about twice the resolution means nothing.
         spread: standard deviation of one sample.
-        milliseconds: to draw, evaluate and differentiate one sample, among many drawn together.
+        milliseconds: time to draw, evaluate and differentiate one sample, among many that are drawn together.
     """
 
     estimator: str
@@ -59,20 +60,20 @@ class Estimate:
 
 @dataclass(frozen=True)
 class GradientReport:
-    """A comparison of gradient estimators; bias, resolution and spread are in units of the exact gradient's norm.
+    """Comparison of gradient estimators, with bias, resolution and spread in units of the exact gradient's norm.
 
     Attributes:
-        estimates: one for each estimator.
-        exact: the exact gradient with respect to the log means, of the shape of the posterior's mean.
-        exact_error: standard error of ``exact``, 0 where it is a closed form.
+        estimates: bias, spread and time of each estimator.
+        exact: exact gradient with respect to the log means, of the shape of the posterior's mean.
+        exact_error: standard error of ``exact``, of the same shape; 0 if ``exact`` has a closed form.
     """
 
-    estimates: tuple[Estimate, ...]
+    estimates: tuple[GradientEstimate, ...]
     exact: Tensor
     exact_error: Tensor
 
     def table(self) -> str:
-        """One line an estimator."""
+        """Returns a table with one line for each estimator."""
         width = max(len(estimate.estimator) for estimate in self.estimates)
         lines = [f"{'estimator':<{width}}{'bias':>10}{'+-':>9}{'sd':>10}{'ms':>10}"]
         for each in self.estimates:
@@ -81,7 +82,7 @@ class GradientReport:
         return "\n".join(lines)
 
     def plot(self) -> "Figure":
-        """Bias, spread and time side by side."""
+        """Draws bias, spread and time of the estimators side by side."""
         from pyrocount import figures
 
         rows = [(each.estimator, each.bias, each.resolution, each.spread, each.milliseconds) for each in self.estimates]
@@ -114,26 +115,31 @@ def gradient_report(
     samples: int = 2000,
     exact_samples: int = 20_000,
 ) -> GradientReport:
-    r"""Measures gradient estimators of the expectation of a function of counts.
+    r"""Compares gradient estimators for the expectation of a function of counts.
 
-    The gradient is that of :math:`E f(Z)`, summed over the batch, with respect to the log mean of each count, for a
-    negative binomial at fixed total_count. It is compared with the exact one: of a VAE with a linear decoder in closed
-    form; otherwise the finite differences of the count,
+    The gradient is that of :math:`E f(Z)`, summed over the batch, with respect to the log mean of each count; for a
+    negative binomial, total_count is fixed. Each estimator is compared with the exact gradient. The exact gradient has
+    a closed form for a VAE with a linear decoder and a Gaussian likelihood. Otherwise it follows from finite
+    differences of the count,
 
     .. math:: \frac{d\,E f}{d \log\lambda} = \lambda\, E[f(Z + 1) - f(Z)], \qquad
               \frac{d\,E f}{d \log\mu} = \mu\, E\Big[\frac{Z + r}{\mu + r} (f(Z + 1) - f(Z))\Big],
 
-    a mean over samples whose standard error is part of ``resolution``. A relaxation without a gradient stands for the
-    score function, with the mean of the other samples as its baseline. Random numbers come from torch's generators.
+    estimated by a mean over samples, whose standard error is part of ``resolution``. A relaxation without a gradient
+    stands for the score function estimator, with the mean of the other samples as its baseline. Random numbers come
+    from torch's generators.
 
     Args:
-        model: a differentiable function of counts (S, \*batch, K) with values (S, \*batch), or a VAE, whose negative
-            log likelihood is taken.
-        given: the distribution of the counts, ours, of shape (\*batch, K), independent or not; or a batch of data for
-            the VAE, shape (N, \*shape).
-        estimators: what to compare, by name; by default one of each kind.
-        samples: of each estimator, at least 20, drawn in ten equal parts.
-        exact_samples: of the finite differences, which are evaluated for one count after the other.
+        model: differentiable function of counts (S, \*batch, K) with values (S, \*batch), or a VAE, whose negative log
+            likelihood is the function.
+        given: distribution of the counts, a ``RelaxedPoisson`` or a ``RelaxedNegativeBinomial`` of shape (\*batch, K),
+            possibly within an ``Independent``; or batch of data for the VAE, shape (N, \*shape).
+        estimators: relaxations to compare, by name; by default one of each kind.
+        samples: number of samples of each estimator, at least 20; they are drawn in ten equal parts.
+        exact_samples: number of samples for the finite differences, which are evaluated for one count after the other.
+
+    Returns:
+        Bias, spread and time of each estimator, and the exact gradient.
 
     Raises:
         InputError: naming the argument that is out of range.
@@ -156,10 +162,11 @@ def gradient_report(
     exact, exact_error = _exact(model, given, function, counts, exact_samples)
     norm = exact.norm().item()
     if not 0 < norm < math.inf:
-        raise InputError("model", f"an exact gradient of norm {norm}", "one that is finite and not 0")
+        raise InputError("model", f"an exact gradient of norm {norm}", "a norm that is finite and not 0")
     if exact_error.norm().item() > norm / 2:
-        problem = f"{exact_samples}, which leave the exact gradient with an error of {exact_error.norm() / norm:.0%}"
-        raise InputError("exact_samples", problem, "more")
+        error = f"an error of {exact_error.norm() / norm:.0%}"
+        problem = f"{exact_samples} samples, which leave the exact gradient with {error}"
+        raise InputError("exact_samples", problem, "more samples")
 
     estimates = []
     for name, relaxation in (default_estimators(counts) if estimators is None else estimators).items():
@@ -180,19 +187,22 @@ def gradient_report(
         resolution = math.sqrt(math.sqrt(2) * noise.norm().item())
         spread = math.sqrt(variance.sum().item())
         found = (bias / norm, resolution / norm, spread / norm, 1000 * statistics.median(seconds))
-        estimates.append(Estimate(name, *found))
+        estimates.append(GradientEstimate(name, *found))
     return GradientReport(tuple(estimates), exact, exact_error)
 
 
 def default_estimators(counts: Counts) -> dict[str, Relaxation]:
-    """One of each kind; the support of the Gumbel-softmax covers all but a millionth of the counts."""
+    """Returns one relaxation of each kind by name.
+
+    The support of the Gumbel-softmax covers all but a millionth of the counts.
+    """
     mean = counts.counts.mean.detach().double().cpu().numpy()
     if isinstance(counts, RelaxedPoisson):
-        law = stats.poisson(mean)
+        distribution = stats.poisson(mean)
     else:
         total_count = counts.total_count.detach().double().cpu().numpy()
-        law = stats.nbinom(total_count, total_count / (total_count + mean))
-    max_count = max(1, int(np.max(law.isf(1e-6))))
+        distribution = stats.nbinom(total_count, total_count / (total_count + mean))
+    max_count = max(1, int(np.max(distribution.isf(1e-6))))
     return {
         "arrival times, cubic, 0.1": ArrivalTimes(0.1),
         "arrival times, sigmoid, 0.1": ArrivalTimes(0.1, "sigmoid"),
@@ -205,12 +215,10 @@ def default_estimators(counts: Counts) -> dict[str, Relaxation]:
 
 
 def _program(model: Function | VAE, given: Distribution | Tensor) -> tuple[Function, Counts]:
-    if isinstance(model, VAE):
-        if not isinstance(given, Tensor):
-            raise InputError("given", type(given).__name__, "a tensor of data for the VAE")
-        if not isinstance(model.latent, CountLatent):
-            raise InputError("model", f"a VAE with a {type(model.latent).__name__}", "one with counts")
-        vae, x = model, given
+    if isinstance(given, Tensor):
+        vae, x = cast(VAE, model), given
+        if not isinstance(vae.latent, CountLatent):
+            raise InputError("model", f"a VAE with a {type(vae.latent).__name__}", "a VAE with latent counts")
 
         def negative_log_likelihood(z: Tensor) -> Tensor:
             values: Tensor = vae.likelihood(vae.decode(z)).log_prob(x)
@@ -218,6 +226,8 @@ def _program(model: Function | VAE, given: Distribution | Tensor) -> tuple[Funct
 
         with torch.no_grad():
             return negative_log_likelihood, vae.posterior(x)
+    if isinstance(model, PyroModule):
+        raise InputError("given", type(given).__name__, "a tensor of data for the VAE")
     counts = given.base_dist if isinstance(given, Independent) else given
     if not isinstance(counts, Counts) or not counts.batch_shape:
         raise InputError("given", f"{given}", "a RelaxedPoisson or RelaxedNegativeBinomial of at least one dimension")
@@ -225,7 +235,7 @@ def _program(model: Function | VAE, given: Distribution | Tensor) -> tuple[Funct
 
 
 def _made(counts: Counts, log_mean: Tensor, relaxation: Relaxation) -> Counts:
-    """The distribution with another log mean and relaxation."""
+    """Returns the distribution with another log mean and another relaxation."""
     if isinstance(counts, RelaxedPoisson):
         return RelaxedPoisson(log_rate=log_mean, relaxation=relaxation, validate_args=False)
     total_count = counts.total_count.detach()
@@ -236,14 +246,13 @@ def _made(counts: Counts, log_mean: Tensor, relaxation: Relaxation) -> Counts:
 def _values(function: Function, z: Tensor) -> Tensor:
     values = function(z)
     if values.shape != z.shape[:-1]:
-        raise InputError(
-            "model", f"values of shape {tuple(values.shape)}", f"{tuple(z.shape[:-1])} for {tuple(z.shape)}"
-        )
+        problem = f"values of shape {tuple(values.shape)} for counts of shape {tuple(z.shape)}"
+        raise InputError("model", problem, f"values of shape {tuple(z.shape[:-1])}")
     return values
 
 
 def _gradients(function: Function, counts: Counts, relaxation: Relaxation, samples: int) -> Tensor:
-    """A gradient for each sample, shape (samples, \\*batch, K)."""
+    """Returns a gradient for each sample, shape (samples, \\*batch, K)."""
     log_mean = counts.counts.mean.detach().log().expand(samples, *counts.batch_shape).contiguous().requires_grad_()
     with torch.enable_grad():
         q = _made(counts, log_mean, relaxation)
@@ -261,8 +270,8 @@ def _gradients(function: Function, counts: Counts, relaxation: Relaxation, sampl
 
 
 def _exact(model: Any, given: Any, function: Function, counts: Counts, samples: int) -> tuple[Tensor, Tensor]:
-    """The exact gradient and its standard error."""
-    linear = isinstance(model, VAE) and linear_weight(model.decoder) is not None
+    """Returns the exact gradient and its standard error."""
+    linear = isinstance(given, Tensor) and linear_weight(model.decoder) is not None
     if linear and isinstance(model.likelihood, GaussianLikelihood):
         scale = model.likelihood.scale.item()
         gradient = _linear_gradient(model, given, counts).double() / (2 * scale**2)
@@ -290,10 +299,10 @@ def _exact(model: Any, given: Any, function: Function, counts: Counts, samples: 
 
 
 def _linear_gradient(vae: VAE, x: Tensor, counts: Counts) -> Tensor:
-    """Of E|x - Phi z|^2."""
+    """Returns the gradient of E|x - Phi z|^2 with respect to the log means."""
     log_mean = counts.counts.mean.detach().log().requires_grad_()
     with torch.enable_grad():
-        mean, scatter = expected_prediction(vae, _made(counts, log_mean, Discrete()))
+        mean, scatter = prediction_moments(vae, _made(counts, log_mean, Discrete()))
         squares = (x - mean).square().sum() + scatter.sum()
     (gradient,) = torch.autograd.grad(squares, log_mean)
     return gradient

@@ -8,12 +8,15 @@ from tqdm import tqdm
 
 
 def progress_bar(work: Iterable[Any] | None = None, *, shown: bool = True, **options: Any) -> "tqdm[Any]":
-    """A bar on standard error; where nobody watches, in a log file, a line every ten seconds is enough.
+    """Returns a progress bar on standard error.
+
+    In a terminal, the bar is updated several times a second; elsewhere, as in a log file, a line every ten seconds is
+    enough.
 
     Args:
-        work: what it goes through, if it is not updated by hand.
-        shown: whether to show it; ``TQDM_DISABLE`` in the environment hides all of them.
-        options: of tqdm.
+        work: iterable whose items the bar counts; None if the bar is updated by hand.
+        shown: whether to show the bar; ``TQDM_DISABLE`` in the environment hides all bars.
+        options: further options of tqdm.
     """
     watched = sys.stderr.isatty()
     slow = {} if watched else {"mininterval": 10.0, "delay": 10.0}

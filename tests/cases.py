@@ -71,7 +71,7 @@ CASES = [
 
 
 def within(samples, expected, errors=5.0):
-    """Whether the means of samples, along their first axis, are within some standard errors of the expected ones."""
+    """Returns whether means of samples, along their first axis, are within some standard errors of expected ones."""
     samples = torch.as_tensor(samples).double()
     error = samples.std(0) / len(samples) ** 0.5
     return bool(((samples.mean(0) - torch.as_tensor(expected).double()).abs() <= errors * error + 1e-12).all())

@@ -1,10 +1,15 @@
 import importlib.util
 import os
 import shlex
+import sys
 from pathlib import Path
 
 # Most of a test of JAX is compiling what runs once.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1 --xla_llvm_disable_expensive_passes=true",
+)
 
 import jax
 import numpy as np
@@ -12,10 +17,9 @@ import pyro
 import pytest
 import torch
 
-from pyrocount.amortized import AmortizedFitting
+from pyrocount.backends import Backend
 from pyrocount.distributions import kl as kl_module
 from pyrocount.fit import main
-from pyrocount.fit_iterative import IterativeFitting
 
 DEVICES = [
     "cpu",
@@ -25,9 +29,9 @@ DEVICES = [
 
 @pytest.fixture(autouse=True, scope="session")
 def _compiled_once(tmp_path_factory):
-    """What JAX compiles is kept for the session: most tests of a model compile what another has.
+    """Keeps the results of JAX's compiler for the session: most tests of a model compile what another has.
 
-    Processes that test together share it, and the cores.
+    Processes that test together, or that tests start, share it and the cores.
     """
     base = tmp_path_factory.getbasetemp()
     if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
@@ -37,8 +41,10 @@ def _compiled_once(tmp_path_factory):
         # For the processes that tests start: more threads than cores wait for each other.
         os.environ["OMP_NUM_THREADS"] = str(threads)
     (base / "compiled").mkdir(exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", str(base / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    settings = {"compilation_cache_dir": str(base / "compiled"), "persistent_cache_min_compile_time_secs": 0}
+    for name, value in settings.items():
+        jax.config.update(f"jax_{name}", value)
+        os.environ[f"JAX_{name.upper()}"] = str(value)
 
 
 @pytest.fixture(autouse=True)
@@ -100,16 +106,22 @@ def array(tmp_path):
 def command(tmp_path, capsys, monkeypatch):
     """Runs the command line with --out; returns exit code, standard output and the lines of standard error.
 
-    Draws no pictures, which would take most of the time, unless asked to.
+    Draws no figures, which would take most of the time, unless asked to.
     """
 
     def run(line, draw=False):
         with monkeypatch.context() as patch:
             if not draw:
-                for kind in (AmortizedFitting, IterativeFitting):
-                    patch.setattr(kind, "draw", lambda *arguments: None)
+                patch.setattr(Backend, "draw", lambda *arguments: {})
             code = main([*shlex.split(line), "--out", str(tmp_path / "runs")])
         captured = capsys.readouterr()
         return code, captured.out, captured.err.splitlines()
 
     return run
+
+
+@pytest.fixture
+def without_jax(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("pyrocount.") and "iterative" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "jax", None)

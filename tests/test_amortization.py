@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pyrocount.amortization import amortization_gap, main, posterior_gap
+from pyrocount.amortization import compare_with_sparse_codes, main
+from pyrocount.backends.amortization_gap import posterior_gap
 from pyrocount.config import Config
 from pyrocount.errors import InputError
 from pyrocount.fit import fit
@@ -27,7 +28,7 @@ def test_codes_beat_the_encoder_and_trade_error_for_sparsity():
     with torch.no_grad():
         vae.decoder[0].weight.copy_(3 * dictionary)
         vae.decoder[0].bias.fill_(0.7)
-    model, *codes = amortization_gap(vae, x + 0.7, (0.01, 0.1, 1.0), method="fista", steps=2000)
+    model, *codes = compare_with_sparse_codes(vae, x + 0.7, (0.01, 0.1, 1.0), method="fista", steps=2000)
     assert model.sparsity is None
     errors = [point.mse for point in codes]
     assert errors == sorted(errors)
@@ -70,10 +71,10 @@ def test_bad_input_ends_in_one_line(run, capsys, arguments, message):
 
 def test_other_decoders_have_no_dictionary():
     with pytest.raises(ValueError, match="RUN: got a model whose decoder is not linear"):
-        amortization_gap(make_vae("poisson", (4,), latent_dim=2), torch.zeros(3, 4))
+        compare_with_sparse_codes(make_vae("poisson", (4,), latent_dim=2), torch.zeros(3, 4))
     counts = make_vae("poisson", (4,), latent_dim=2, decoder="lin", likelihood="poisson")
     with pytest.raises(ValueError, match="or whose noise is not Gaussian"):
-        amortization_gap(counts, torch.zeros(3, 4))
+        compare_with_sparse_codes(counts, torch.zeros(3, 4))
 
 
 def test_refined_posteriors_reach_the_evidence():

@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyrocount.amortized import AmortizedFitting
+from pyrocount.backends import Backend
 from pyrocount.data import dataset
-from pyrocount.fit_iterative import IterativeFitting
-from pyrocount.models import ITERATIVE
+from pyrocount.models import MODELS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "tutorials").glob("*.ipynb"))]
@@ -31,7 +30,7 @@ SHAPES = {"patches": (1, 16, 16), "cifar10-16": (3, 16, 16), "celeba-64": (3, 64
 
 
 def prose(path):
-    """What a document says outside of code that is run."""
+    """Returns the text of a document outside of code that is run."""
     if path.suffix == ".md":
         return path.read_text()
     cells = json.loads(path.read_text())["cells"]
@@ -75,7 +74,7 @@ def noted(tmp_path):
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """Small data in the place of large ones, no pictures, and the files that documents speak of."""
+    """Small data in the place of large ones, no figures, and the files that documents speak of."""
     original = dataset._load
     rng = np.random.default_rng(0)
 
@@ -89,8 +88,7 @@ def small(tmp_path, monkeypatch):
         return original(data, *arguments)
 
     monkeypatch.setattr(dataset, "_load", load)
-    for kind in (AmortizedFitting, IterativeFitting):
-        monkeypatch.setattr(kind, "draw", lambda *arguments: None)
+    monkeypatch.setattr(Backend, "draw", lambda *arguments: {})
     monkeypatch.chdir(tmp_path)
     counts = {"x": rng.poisson(2.0, (60, 6)).astype(np.float32), "exposure": np.ones(60, np.float32)}
     for name in ("counts.npz", "recording.npz"):
@@ -110,7 +108,7 @@ def fit(arguments):
             call("pyrocount.fit", ["--epochs", "1", "--name", name])
         return call("pyrocount.fit", arguments)
     less = ["--epochs", "1"]
-    if values.get("--model", "") in ITERATIVE:
+    if MODELS[values.get("--model", "negbio")].inference == "iterative":
         less += ["--train-steps", "2", "--test-steps", "3", "--latent-dim", "6"]
     for file in (values.get("--data", ""), values.get("--data-dir", "")):
         if file in ("FILE", "FILE.npy", "FILE.npz"):

@@ -1,6 +1,5 @@
 import csv
 import json
-from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -22,16 +21,16 @@ def runs(tmp_path):
     folder = tmp_path / "runs"
     for estimator, values in NELBO.items():
         for seed, nelbo in enumerate(values):
-            config = Config(model="poisson", estimator=estimator, seed=seed, out=str(folder)).resolved()
+            config = Config(model="poisson", estimator=estimator, seed=seed, out=str(folder))
             write(folder / f"{estimator}-{seed}", config, {"nelbo": nelbo, "r2": 1 - nelbo / 300, "kl": 7.0})
     return folder
 
 
-def write(run, config, figures):
+def write(run, config, metrics):
     run.mkdir(parents=True)
-    (run / "config.json").write_text(json.dumps(asdict(config)))
-    if figures:
-        (run / "summary.json").write_text(json.dumps(figures))
+    (run / "config.json").write_text(json.dumps(config.options))
+    if metrics:
+        (run / "summary.json").write_text(json.dumps(metrics))
 
 
 @pytest.fixture
@@ -79,14 +78,14 @@ def test_single_runs_have_no_interval_and_no_test(runs):
 def test_equal_runs_do_not_differ(tmp_path):
     for estimator in ("stein", "arrival"):
         for seed in range(2):
-            config = Config(estimator=estimator, seed=seed).resolved()
+            config = Config(estimator=estimator, seed=seed)
             write(tmp_path / f"{estimator}{seed}", config, {"nelbo": 5.0 + seed})
     assert compare(read_runs([tmp_path]))[1].p == 1
 
 
 def test_data_sets_and_scalings_are_compared_apart(tmp_path):
     for name, changes in {"a": {}, "b": {"data": "mnist"}, "c": {"scaling": "unit"}}.items():
-        write(tmp_path / name, replace(Config(), **changes).resolved(), {"nelbo": float(len(name))})
+        write(tmp_path / name, Config(**changes), {"nelbo": float(len(name))})
     rows = compare(read_runs([tmp_path]))
     assert {row.data for row in rows} == {"digits scaling=standard", "mnist scaling=unit", "digits scaling=unit"}
     assert [row.drop for row in rows] == [0, 0, 0]
@@ -97,7 +96,7 @@ def test_sources_of_patches_and_files_of_one_name_are_kept_apart(tmp_path):
         [{"data": "patches", "data_dir": "one"}, {"data": "patches", "data_dir": "two"}]
         + [{"data": f"{folder}/x.npz"} for folder in "ab"]
     ):
-        write(tmp_path / str(number), Config(**changes, seed=number).resolved(), {"nelbo": 1.0 + number})
+        write(tmp_path / str(number), Config(**changes, seed=number), {"nelbo": 1.0 + number})
     rows = compare(read_runs([tmp_path, tmp_path / "0"]))
     assert [row.seeds for row in rows] == [1, 1, 1, 1]
     assert len({row.data for row in rows}) == 4
@@ -123,14 +122,14 @@ def test_the_command_prints_and_saves(runs, command, tmp_path):
 def test_bad_input_ends_in_one_line(runs, command, tmp_path):
     write(runs / "unfinished", Config(), None)
     (tmp_path / "empty").mkdir()
-    write(tmp_path / "again" / "stein-0", Config(model="poisson", estimator="stein").resolved(), {"nelbo": 1.0})
-    write(tmp_path / "bare" / "run", Config().resolved(), {"nelbo": None})
-    write(tmp_path / "odd" / "run", Config().resolved(), {"nelbo": 1.0})
+    write(tmp_path / "again" / "stein-0", Config(model="poisson", estimator="stein"), {"nelbo": 1.0})
+    write(tmp_path / "bare" / "run", Config(), {"nelbo": None})
+    write(tmp_path / "odd" / "run", Config(), {"nelbo": 1.0})
     (tmp_path / "odd" / "run" / "config.json").write_text("{}}")
-    write(tmp_path / "words" / "run", Config().resolved(), {"nelbo": "good"})
+    write(tmp_path / "words" / "run", Config(), {"nelbo": "good"})
     for arguments, message in [
         ([], "the following arguments are required: RUN"),
-        ([runs, "--figure", "beauty"], "argument --figure: invalid choice: 'beauty'"),
+        ([runs, "--metric", "beauty"], "argument --metric: invalid choice: 'beauty'"),
         ([tmp_path / "none"], "RUN: got"),
         ([tmp_path / "empty"], "expected a run folder, or a folder of run folders"),
         ([runs / "unfinished"], "which is not finished, expected a run with a summary.json"),
@@ -138,7 +137,7 @@ def test_bad_input_ends_in_one_line(runs, command, tmp_path):
             [runs / "stein-0", tmp_path / "again"],
             "stein-0 and stein-0, of one configuration and seed, expected one run",
         ),
-        ([tmp_path / "bare"], "figure: got nelbo, which run lacks"),
+        ([tmp_path / "bare"], "metric: got nelbo, which run lacks"),
         ([tmp_path / "odd"], "whose config.json cannot be read"),
         ([tmp_path / "words"], "whose summary.json holds more than numbers"),
     ]:

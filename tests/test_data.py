@@ -53,7 +53,9 @@ def test_labels_stay_with_their_observations(save):
 @pytest.mark.parametrize("labels", [np.zeros(4), np.zeros(3, int), np.zeros((4, 1), int)])
 def test_bad_labels(save, labels):
     path = save({"x": np.eye(4), "labels": labels}, "named.npz")
-    with pytest.raises(InputError, match=f"labels of dtype {labels.dtype} and shape .*, expected 4 whole numbers"):
+    with pytest.raises(
+        InputError, match=f"labels of dtype {labels.dtype} and shape .*, expected labels that are 4 whole numbers"
+    ):
         load_dataset(str(path))
 
 
@@ -80,9 +82,9 @@ def test_arrays_of_any_numeric_type(save, dtype):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.array([[0.0, np.nan], [1.0, 2.0]]), r"1 values that are NaN or infinite, first at \(0, 1\)"),
-        (np.array([[0.0, 1.0], [1e300, np.inf]]), "1 values that are NaN or infinite"),
-        (np.zeros(5), r"of shape \(5,\), expected N x features or N x channels x height x width"),
+        (np.array([[0.0, np.nan], [1.0, 2.0]]), r"NaN or infinite values \(1 of 4, the first at \(0, 1\)"),
+        (np.array([[0.0, 1.0], [1e300, np.inf]]), r"NaN or infinite values \(1 of 4, "),
+        (np.zeros(5), r"of shape \(5,\), expected the shape N x features or N x channels x height x width"),
         (np.zeros((5, 2, 2)), r"of shape \(5, 2, 2\)"),
         (np.zeros((0, 4)), r"of shape \(0, 4\), expected at least 2 observations"),
         (np.zeros((4, 0)), r"of shape \(4, 0\)"),
@@ -90,8 +92,8 @@ def test_arrays_of_any_numeric_type(save, dtype):
         (np.zeros((3, 2), complex), "dtype complex128, expected an array of numbers"),
         (np.full((3, 2), "a"), "dtype <U1"),
         (np.full((3, 2), 7.0), "whose training values are all 7"),
-        ({"a": np.zeros((2, 2)), "b": np.zeros((2, 2))}, "arrays a, b, expected one array, or one named x"),
-        ({}, "arrays none"),
+        ({"a": np.zeros((2, 2)), "b": np.zeros((2, 2))}, "the arrays a, b, expected one array, or an array named x"),
+        ({}, "with no arrays, expected one array"),
     ],
 )
 def test_bad_arrays_are_named(save, values, message):

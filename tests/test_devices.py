@@ -1,13 +1,14 @@
-"""Where models compute, by the name on the command line."""
+"""Devices that models compute on, by the name on the command line."""
 
 import jax
 import pytest
 import torch
 
-from pyrocount.config import Config
-from pyrocount.devices import jax_device, torch_device
+from pyrocount.backends import as_backend
+from pyrocount.backends.devices import jax_device, torch_device
+from pyrocount.backends.iterative_model import make_iterative
 from pyrocount.errors import InputError
-from pyrocount.evaluate import computing_on
+from pyrocount.models import make_vae
 
 
 @pytest.mark.parametrize(("there", "devices"), [(True, ("cuda", "cpu", "cuda")), (False, ("cpu", "cpu", None))])
@@ -33,7 +34,7 @@ def test_jax(monkeypatch):
 
 def test_an_evaluation_of_an_iterative_model_keeps_to_the_device(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with computing_on("cpu", Config(model="iterative-poisson")):
+    with as_backend(make_iterative("iterative-poisson", (3,), latent_dim=2)).to("cpu").on_device():
         assert jax.config.jax_default_device == jax.devices("cpu")[0]
-    with computing_on("cpu", Config(model="poisson")):
+    with as_backend(make_vae("poisson", (3,), latent_dim=2)).to("cpu").on_device():
         assert jax.config.jax_default_device is None

@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
-from pyrocount.adapters import Adapter, Draws
-from pyrocount.config import Config
+from pyrocount.backends import Backend, Draws, Evaluation, to_arviz
+from pyrocount.backends.iterative_model import make_iterative
 from pyrocount.data import from_array
 from pyrocount.diagnostics import (
     chance_distance,
@@ -18,14 +18,11 @@ from pyrocount.diagnostics import (
     randomised_pit,
     ranks,
     rootogram,
-    to_arviz,
     uniformity_distance,
 )
 from pyrocount.errors import InputError
-from pyrocount.evaluation import Evaluation
-from pyrocount.iterative import make_iterative
-from pyrocount.models import make_vae
-from pyrocount.suites import Subject
+from pyrocount.models import GaussianLikelihood, make_vae
+from pyrocount.suites import EvaluationContext
 from pyrocount.suites.diagnostics import diagnostics
 
 RATES = np.array([1.5, 0.8])
@@ -34,13 +31,14 @@ NOISE = 0.7
 COUNTS = np.array(list(itertools.product(range(14), repeat=2)))
 
 
-class Enumerated(Adapter):
+class Enumerated(Backend):
     """Two Poisson latents, four Gaussian features, and a guide by its probabilities of all counts up to 13.
 
     The guide is the exact posterior, computed by brute force, spoilt: its rates are multiplied by a factor.
     """
 
-    shape, latent_dim, has_counts, has_density, observes_counts = (4,), 2, True, True, False
+    shape, latent_dim, has_counts, has_density, likelihood = (4,), 2, True, True, GaussianLikelihood()
+    train = weights = load_weights = to = None  # It is measured only.
 
     def __init__(self, factor=1.0):
         self.factor = factor
@@ -76,10 +74,10 @@ class Enumerated(Adapter):
     def _generate(self, z, exposure, seed):
         return z @ COLUMNS, np.random.default_rng((seed, 8)).normal(z @ COLUMNS, NOISE)
 
-    def evaluate(self, x, exposure=None, *, beta=1.0, seed=0):
+    def evaluate(self, x, exposure=None, *, beta=1.0, seed=0, quick=False):
         drawn = self.draws(x, samples=1, seed=seed)
-        figures = {"active_latents": 2, "kl": 1.0}
-        return Evaluation(figures, drawn.z, np.zeros_like(x), np.ones(2), {"nll": -drawn.log_likelihood[0]})
+        metrics = {"active_latents": 2, "kl": 1.0}
+        return Evaluation(metrics, drawn.z, np.zeros_like(x), np.ones(2), {"nll": -drawn.log_likelihood[0]})
 
     def relaxed_nll(self, x, exposure=None, *, seed=0):
         return None
@@ -94,15 +92,15 @@ class Enumerated(Adapter):
         raise NotImplementedError
 
 
-def subject(adapter, checked=500):
-    _, _, x = adapter.prior_draws(checked, seed=3)
+def context(backend, checked=500):
+    _, _, x = backend.prior_draws(checked, seed=3)
     data = from_array(x.astype(np.float32), scaling="none")
     options = {"train_observations": 10, "samples": 1000, "images": (), "inception_weights": None, "seed": 0}
-    return Subject(adapter, Config(), data, observations=checked, checked=checked, **options)
+    return EvaluationContext(backend, 1.0, data, observations=checked, checked=checked, **options)
 
 
-def verdicts(adapter):
-    result = diagnostics(subject(adapter))
+def verdicts(backend):
+    result = diagnostics(context(backend))
     return {check.name: check.verdict for check in result.checks}, result
 
 
@@ -111,15 +109,15 @@ def test_an_exact_guide_passes_all_checks():
     assert set(found.values()) == {"good"}
     assert len(found) == 7
     # All weights of an observation are its evidence.
-    assert result.figures["effective_samples"].mean == pytest.approx(1000)
-    assert result.figures["sbc_distance"] < 2 * chance_distance(500)
+    assert result.metrics["effective_samples"].mean == pytest.approx(1000)
+    assert result.metrics["sbc_distance"] < 2 * chance_distance(500)
 
 
 @pytest.mark.parametrize("factor", [0.15, 6.0])
 def test_a_bad_guide_is_flagged(factor):
     found, result = verdicts(Enumerated(factor))
     assert found["distance of the calibration ranks from uniform, beyond chance"] == "bad"
-    assert result.figures["sbc_distance"] > 4 * chance_distance(500)
+    assert result.metrics["sbc_distance"] > 4 * chance_distance(500)
     assert found["dead latents"] == "good"
     assert found["distance of the aggregate posterior from the prior, beyond chance"] == "bad"
     assert found["error of the predicted statistics"] == "bad"
@@ -310,6 +308,6 @@ def test_what_does_not_fit_together(arguments, options, problem):
 
 
 def test_checks_are_written_as_json():
-    result = diagnostics(subject(Enumerated(), checked=50)).to_json()
+    result = diagnostics(context(Enumerated(), checked=50)).to_json()
     assert json.loads(json.dumps(result)) == result
     assert all(check["sentence"] and check["verdict"] for check in result["checks"])

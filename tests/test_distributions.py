@@ -73,11 +73,11 @@ def test_hard_counts_follow_their_law(case: Case, relaxation):
     samples = (d.rsample if relaxation.has_rsample else d.sample)((N,)).detach().numpy()
     assert (samples == samples.round()).all()
     for column, values in enumerate(samples.T):
-        law = case.scipy(**{name: value[column] for name, value in case.arguments.items()})
+        distribution = case.scipy(**{name: value[column] for name, value in case.arguments.items()})
         # Bins with at least 20 expected counts; the last takes the tail.
-        edges = np.arange(int(law.isf(20 / N)) + 1)
+        edges = np.arange(int(distribution.isf(20 / N)) + 1)
         observed = np.array([*(np.sum(values == k) for k in edges), np.sum(values > edges[-1])])
-        expected = N * np.array([*law.pmf(edges), law.sf(edges[-1])])
+        expected = N * np.array([*distribution.pmf(edges), distribution.sf(edges[-1])])
         assert stats.chisquare(observed, expected).pvalue > 1e-4
 
 
@@ -93,10 +93,10 @@ def test_moments_are_those_of_the_samples(case: Case, relaxation):
 @cases
 def test_counts_have_the_moments_of_scipy(case: Case):
     d = case(ArrivalTimes(1.0, "sigmoid"), torch.float64).counts
-    law = case.scipy(**case.arguments)
+    distribution = case.scipy(**case.arguments)
     assert isinstance(d.relaxation, Discrete)
-    np.testing.assert_allclose(d.mean, law.mean())
-    np.testing.assert_allclose(d.variance, law.var())
+    np.testing.assert_allclose(d.mean, distribution.mean())
+    np.testing.assert_allclose(d.variance, distribution.var())
 
 
 def test_gradient_survives_an_underflowing_rate():
@@ -229,7 +229,7 @@ def test_parameters_of_two_dtypes_are_promoted():
         (lambda: RelaxedPoisson(1.0, 0.0), ValueError, "rate or log_rate: got rate and log_rate"),
         (lambda: RelaxedPoisson(torch.tensor(-1.0)), ValueError, "rate"),
         (lambda: RelaxedPoisson(log_rate=torch.tensor(float("nan"))), ValueError, "log_rate"),
-        (lambda: RelaxedPoisson(torch.tensor(3)), TypeError, r"rate: got a tensor of torch.int64"),
+        (lambda: RelaxedPoisson(torch.tensor(3)), TypeError, r"rate: got a tensor of dtype torch.int64"),
         (lambda: RelaxedPoisson(1.0, relaxation=0.1), TypeError, "relaxation: got 0.1"),
         (lambda: RelaxedNegativeBinomial(1.0), ValueError, "probs or logits: got neither"),
         (lambda: RelaxedNegativeBinomial(0.0, logits=0.0), ValueError, "total_count"),

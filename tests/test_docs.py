@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Page(HTMLParser):
-    """What a page links to, and the anchors it has."""
+    """The links and the anchors of a page."""
 
     def __init__(self, path):
         super().__init__()

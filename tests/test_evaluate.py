@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from pyrocount import evaluate
-from pyrocount.fit import load_vae
-from pyrocount.run import RunFolder
+from pyrocount.run import Run
 from pyrocount.suites import SUITES
 
 QUICK = "--samples 100 --checked 40 --train-observations 300"
@@ -41,22 +40,22 @@ def test_all_suites_of_a_vae(run):
     assert all(suite["seconds"] > 0 for suite in found.values())
     assert "reconstruction ..." in err
 
-    figures = found["reconstruction"]["figures"]
+    metrics = found["reconstruction"]["metrics"]
     summary = json.loads((path / "summary.json").read_text())
     # Other samples of the same held-out observations.
-    assert figures["nelbo"]["mean"] == pytest.approx(summary["nelbo"], rel=0.01)
-    assert figures["nelbo"]["low"] < figures["nelbo"]["mean"] < figures["nelbo"]["high"]
-    assert 0 < figures["ssim"]["mean"] < 1
-    assert figures["importance_weighted_gain_100"]["low"] > 0
-    assert figures["amortization_gap"]["high"] > 0
+    assert metrics["nelbo"]["mean"] == pytest.approx(summary["nelbo"], rel=0.01)
+    assert metrics["nelbo"]["low"] < metrics["nelbo"]["mean"] < metrics["nelbo"]["high"]
+    assert 0 < metrics["ssim"]["mean"] < 1
+    assert metrics["importance_weighted_gain_100"]["low"] > 0
+    assert metrics["amortization_gap"]["high"] > 0
 
-    assert {"fid_300_seeded", "kid_seeded"} <= set(found["generation"]["figures"])
+    assert {"fid_300_seeded", "kid_seeded"} <= set(found["generation"]["metrics"])
     assert "random weights" in found["generation"]["remarks"][0]
-    assert 0.5 < found["representation"]["figures"]["shattering"]["mean"] <= 1
-    assert found["representation"]["figures"]["shattering_observations"] == 300
-    assert found["sparsity"]["figures"]["zero_fraction"] == pytest.approx(summary["zero_fraction"], abs=0.01)
+    assert 0.5 < found["representation"]["metrics"]["shattering"]["mean"] <= 1
+    assert found["representation"]["metrics"]["shattering_observations"] == 300
+    assert found["sparsity"]["metrics"]["zero_fraction"] == pytest.approx(summary["zero_fraction"], abs=0.01)
     assert len(found["diagnostics"]["checks"]) == 8
-    assert found["diagnostics"]["figures"]["hard_soft_gap"]["repeats"] == 40
+    assert found["diagnostics"]["metrics"]["hard_soft_gap"]["repeats"] == 40
 
 
 def test_the_report_is_one_file_with_all(run):
@@ -68,8 +67,8 @@ def test_the_report_is_one_file_with_all(run):
     assert len(addresses) > 5
     assert all(address == "data:" or address.startswith("#") for address in addresses)
     assert "http" not in page
-    pictures = [name for suite in found.values() for name in suite["pictures"]]
-    assert page.count("data:image/png;base64,") == len(pictures) == 6
+    names = [name for suite in found.values() for name in suite["figures"]]
+    assert page.count("data:image/png;base64,") == len(names) == 6
     for check in found["diagnostics"]["checks"]:
         assert f'"verdict {check["verdict"]}"' in page
     assert str(path.parent) not in page
@@ -93,8 +92,8 @@ def test_one_suite_keeps_the_others(run):
     assert second["sparsity"] == first["sparsity"]
     assert second["generation"]["settings"]["seed"] == 5
     # Held out are fewer images than published figures have.
-    assert {"fid_359_seeded", "kid_seeded"} <= set(second["generation"]["figures"])
-    assert second["generation"]["figures"] != first["generation"]["figures"]
+    assert {"fid_359_seeded", "kid_seeded"} <= set(second["generation"]["metrics"])
+    assert second["generation"]["metrics"] != first["generation"]["metrics"]
     assert "sparsity" in (path / "report.html").read_text()
 
 
@@ -109,7 +108,7 @@ def test_what_stands_in_the_way_is_a_remark(run, array):
         "labels: data: got table without labels, expected labels, in an array 'labels' of the .npz file"
     ]
     assert "table without labels" in err
-    assert "ssim" not in found["reconstruction"]["figures"]
+    assert "ssim" not in found["reconstruction"]["metrics"]
 
 
 def test_few_observations_and_samples(run):
@@ -117,12 +116,12 @@ def test_few_observations_and_samples(run):
         POISSON,
         "--samples 20 --checked 40 --suite diagnostics,representation,generation --observations 60 --images 9000",
     )
-    assert "k-hat: samples: got 20, expected at least 25" in found["diagnostics"]["remarks"][0]
+    assert "k-hat: samples: got 20 samples, expected at least 25" in found["diagnostics"]["remarks"][0]
     assert {check["name"] for check in found["diagnostics"]["checks"]} >= {"dead latents"}
     remarks = " ".join(found["representation"]["remarks"])
-    assert "knn with 200 labels: number: got 200 labels, expected from 1 to 30" in remarks
-    assert "logistic with 20 labels a class: shots: got 20 a class" in remarks
-    assert "fid: images: got 9000, expected from 128 to 359, the held-out images" in " ".join(
+    assert "knn with 200 labels: number: got 200 labels, expected 1 to 30 labels" in remarks
+    assert "logistic with 20 labels a class: shots: got 20 labels of each class" in remarks
+    assert "fid: images: got 9000 images, expected 128 to 359 images, the number of held-out ones" in " ".join(
         found["generation"]["remarks"]
     )
 
@@ -144,8 +143,8 @@ def test_every_kind_of_model(run, fit, expected):
     suites = "--suite reconstruction,sparsity,generation,diagnostics"
     code, _, _, found, _ = run(f"{fit} --epochs 1 --latent-dim 6", f"{QUICK} {suites} --observations 40 --images 150")
     assert code == 0
-    assert set(found["diagnostics"]["pictures"]) == expected
-    assert ("amortization_gap" in found["reconstruction"]["figures"]) == (
+    assert set(found["diagnostics"]["figures"]) == expected
+    assert ("amortization_gap" in found["reconstruction"]["metrics"]) == (
         fit in ("--model gaussian", "--model categorical")
     )
 
@@ -155,11 +154,11 @@ def test_recorded_counts(run, tmp_path):
     np.savez(tmp_path / "spikes.npz", x=rng.poisson(200.0, (90, 5)), exposure=rng.uniform(50, 200, 90))
     fit = f"--model negbio --likelihood poisson --epochs 2 --latent-dim 3 --data {tmp_path / 'spikes.npz'}"
     *_, found, _ = run(fit, f"{QUICK} --suite reconstruction,generation,diagnostics")
-    figures = found["generation"]["figures"]
-    assert figures["generated_mean"] == pytest.approx(figures["data_mean"], rel=0.5)
+    metrics = found["generation"]["metrics"]
+    assert metrics["generated_mean"] == pytest.approx(metrics["data_mean"], rel=0.5)
     (table,) = found["diagnostics"]["tables"]
     assert [row[0] for row in table["rows"]] == ["mean", "Fano factor", "zero fraction", "maximum"]
-    assert "rootogram" in found["diagnostics"]["pictures"]
+    assert "rootogram" in found["diagnostics"]["figures"]
 
 
 def test_a_spoilt_encoder_is_flagged(run):
@@ -167,11 +166,11 @@ def test_a_spoilt_encoder_is_flagged(run):
     fit = "--model poisson --epochs 40 --latent-dim 8 --lr 5e-3"
     line = "--suite diagnostics --samples 400 --checked 100"
     *_, before, path = run(fit, line)
-    vae = load_vae(path)
+    folder = Run(path)
+    vae = folder.model
     with torch.no_grad():
         [weight for name, weight in vae.encoder.named_parameters() if name.endswith("weight")][-1].neg_()
-    folder = RunFolder(path)
-    folder.save_weights(vae.state_dict(), folder.load_weights()[1])
+    folder.save_weights(vae.state_dict(), folder.units)
     *_, after, _ = run(fit, line)
     for name in ("observations with k-hat above 0.7", "effective part of the samples"):
         first, second = (
@@ -232,10 +231,10 @@ def test_a_suite_that_breaks_does_not_stop_the_others(run, monkeypatch, capsys):
 
 def test_an_evaluation_of_a_newer_version(run, capsys):
     *_, path = run(POISSON, f"{QUICK} --suite sparsity")
-    (path / "evaluation.json").write_text('{"version": 2, "suites": {}}')
+    (path / "evaluation.json").write_text('{"version": 3, "suites": {}}')
     assert evaluate.main([str(path)]) == 2
-    assert "whose evaluation.json is of version 2, expected one of version 1" in capsys.readouterr().err
-    assert json.loads((path / "evaluation.json").read_text())["version"] == 2
+    assert "whose evaluation.json is of version 3, expected an evaluation.json of version 2" in capsys.readouterr().err
+    assert json.loads((path / "evaluation.json").read_text())["version"] == 3
 
 
 def test_without_the_extra_the_rest_runs(run, monkeypatch):

@@ -89,8 +89,8 @@ def test_large_counts_are_binned():
     axis = figures.count_histograms(counts, [0]).axes[0]
     assert len(axis.patches) <= 40
     assert sum(bar.get_height() for bar in axis.patches) == pytest.approx(1)
-    law = axis.lines[0].get_ydata()
-    assert sum(law) == pytest.approx(1, abs=0.02)
+    distribution = axis.lines[0].get_ydata()
+    assert sum(distribution) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 4, 4), (6,), (1,)], ids=str)

@@ -13,8 +13,8 @@ N = 400_000
 @pytest.mark.parametrize("concentration", [0.1, 0.5, 1.0, 3.0, 30.0, 1e3, 1e5])
 def test_goodness_of_fit(concentration):
     drawn = np.asarray(gamma(jax.random.key(0), jnp.full(N, concentration)), np.float64)
-    law = stats.gamma(float(np.float32(concentration)))
-    assert stats.kstest(law.cdf(drawn), "uniform").pvalue > 1e-4
+    distribution = stats.gamma(float(np.float32(concentration)))
+    assert stats.kstest(distribution.cdf(drawn), "uniform").pvalue > 1e-4
 
 
 def test_large_deviations():

@@ -129,7 +129,7 @@ def test_a_function_may_change_its_argument():
         ),
         (
             lambda: gradient_report(lambda z: (1e3 * z).sin().sum(-1), RelaxedPoisson(RATE), exact_samples=10),
-            "exact_samples: got 10, which leave the exact gradient",
+            "exact_samples: got 10 samples, which leave the exact gradient",
         ),
         (lambda: gradient_report(torch.sum, RelaxedPoisson(RATE), samples=1e4), "samples: got 10000.0, expected"),
         (lambda: gradient_report(torch.sum, RelaxedPoisson(RATE), samples=3), "samples: got 3, expected"),

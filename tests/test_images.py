@@ -37,7 +37,7 @@ def test_similarity_clips_takes_colour_and_small_images():
 
 @pytest.mark.parametrize("shape", [(5, 10), (5, 1, 2, 8)])
 def test_similarity_wants_images(shape):
-    with pytest.raises(InputError, match=r"x: got shape .*, expected images"):
+    with pytest.raises(InputError, match=r"x: got an array of shape .*, expected images"):
         structural_similarity(np.zeros(shape), np.zeros(shape))
 
 
@@ -86,11 +86,11 @@ def test_the_seeded_extractor_stays_the_same():
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"numbers": (701,)}, "numbers: got 701, with 700 real and 700 generated images, expected at least 128"),
-        ({"numbers": (64,)}, "numbers: got 64, .* expected at least 128"),
+        ({"numbers": (701,)}, "numbers: got 701 images, with 700 real and 700 generated ones, expected at least 128"),
+        ({"numbers": (64,)}, "numbers: got 64 images, .* expected at least 128"),
         (
             {"numbers": (200,), "inception_weights": "nowhere.pth"},
-            "inception_weights: got nowhere.pth, which is no file",
+            "inception_weights: got nowhere.pth, which is not a file",
         ),
     ],
 )
@@ -101,7 +101,7 @@ def test_what_cannot_be_measured(options, problem):
 
 def test_what_is_no_file_of_weights(tmp_path):
     (tmp_path / "weights.pth").write_bytes(b"not weights")
-    with pytest.raises(InputError, match=r"inception_weights: got .*weights.pth \(.*\), expected a file of them"):
+    with pytest.raises(InputError, match=r"inception_weights: got .*weights.pth \(.*\), expected a file of weights"):
         generation_distances(NOISE, NOISE, numbers=(200,), inception_weights=tmp_path / "weights.pth")
 
 

@@ -75,7 +75,7 @@ def test_weights_that_are_not_finite():
 
 
 def test_too_few_samples():
-    with pytest.raises(InputError, match="samples: got 24, expected at least 25"):
+    with pytest.raises(InputError, match="samples: got 24 samples, expected at least 25"):
         pareto_k(np.zeros((FEWEST - 1, 2)))
 
 

@@ -67,12 +67,12 @@ def test_counts_have_their_laws_in_windows_of_any_length(exposure):
     noise = NegativeBinomialLikelihood((2,))
     noise.log_total_count.data = torch.tensor([0.3, 1.5])
     r = noise.log_total_count.exp().detach().numpy()
-    law = noise(PREDICTION, exposure)
+    distribution = noise(PREDICTION, exposure)
     expected = stats.nbinom.logpmf(COUNTS.numpy(), r, r / (r + mean))
     torch.testing.assert_close(
-        law.log_prob(COUNTS).detach(), torch.tensor(expected, dtype=torch.float32), rtol=1e-5, atol=1e-5
+        distribution.log_prob(COUNTS).detach(), torch.tensor(expected, dtype=torch.float32), rtol=1e-5, atol=1e-5
     )
-    torch.testing.assert_close(law.mean.detach(), torch.tensor(mean, dtype=torch.float32))
+    torch.testing.assert_close(distribution.mean.detach(), torch.tensor(mean, dtype=torch.float32))
     # Samples of the latents stand in front of the observations.
     assert noise(PREDICTION.expand(7, 2, 2), exposure).log_prob(COUNTS).shape == (7, 2, 2)
     images = PoissonLikelihood((3, 4, 4))
@@ -110,5 +110,5 @@ def test_an_exposure_reaches_model_and_guide():
         q = vae.posterior(COUNTS, EXPOSURE)
         z = q.sample((80_000,))
         ratio = (vae.latent.prior().log_prob(z) - q.log_prob(z)).sum((1, 2))
-        law = vae.likelihood(vae.decode(z), EXPOSURE)
-        assert within(-ratio - law.log_prob(COUNTS).sum((1, 2)), losses.mean())
+        distribution = vae.likelihood(vae.decode(z), EXPOSURE)
+        assert within(-ratio - distribution.log_prob(COUNTS).sum((1, 2)), losses.mean())

@@ -11,7 +11,6 @@ from pyrocount.models import (
     CountLatent,
     NegativeBinomialLatent,
     PoissonLatent,
-    SparseLatent,
     make_vae,
 )
 
@@ -159,16 +158,17 @@ def test_parameters_stay_within_their_limits():
 
 
 def test_registry_builds_what_it_names():
-    for name, family in MODELS.items():
-        if family is not SparseLatent:
-            assert type(vae_of(name).latent) is family
-    assert MODELS["negbio"] is NegativeBinomialLatent
+    for name, spec in MODELS.items():
+        if spec.inference == "encoder":
+            assert type(vae_of(name).latent) is spec.latent
+            assert spec.has_counts == issubclass(spec.latent, CountLatent)
+    assert MODELS["negbio"].latent is NegativeBinomialLatent
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: vae_of("gamma"), "model: got 'gamma', expected one of poisson, negbio, gaussian"),
+        (lambda: vae_of("weibull"), "model: got 'weibull', expected one of poisson, negbio, gaussian"),
         (lambda: vae_of(likelihood="cauchy"), "likelihood: got 'cauchy', expected one of gaussian, bernoulli, poisson"),
         (lambda: vae_of(encoder="rnn"), "encoder: got 'rnn', expected one of lin, mlp, conv"),
         (lambda: vae_of(decoder="rnn"), "decoder: got 'rnn'"),

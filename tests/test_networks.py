@@ -2,23 +2,25 @@ import pytest
 import torch
 
 from pyrocount.models import linear_weight, make_decoder, make_encoder, make_vae
-from pyrocount.models.networks import ResidualBlock, Style
+from pyrocount.models.networks import LayerOptions, ResidualBlock
 
 SHAPES = [(1, 4, 4), (1, 8, 8), (3, 7, 10), (3, 16, 16), (1, 28, 28), (3, 33, 16), (3, 64, 64)]
 
 
 @pytest.mark.parametrize("kind", ["lin", "mlp", "conv"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("style", [Style(), Style(bias=False, weight_norm=True, blocks=1)], ids=["plain", "deep"])
-def test_networks_fit_the_shape_of_the_data(kind, shape, style):
+@pytest.mark.parametrize(
+    "layers", [LayerOptions(), LayerOptions(bias=False, weight_norm=True, blocks=1)], ids=["plain", "deep"]
+)
+def test_networks_fit_the_shape_of_the_data(kind, shape, layers):
     x = torch.randn(2, *shape)
-    encoder, decoder = make_encoder(kind, shape, 6, style), make_decoder(kind, 5, shape, style)
+    encoder, decoder = make_encoder(kind, shape, 6, layers), make_decoder(kind, 5, shape, layers)
     assert encoder(x).shape == (2, 6)
     assert decoder(torch.ones(2, 5)).shape == x.shape
     if kind == "conv":
         blocks = sum(isinstance(part, ResidualBlock) for network in (encoder, decoder) for part in network.modules())
         halvings = sum(isinstance(part, torch.nn.ConvTranspose2d) for part in decoder.modules())
-        assert blocks == 2 * style.blocks * halvings
+        assert blocks == 2 * layers.blocks * halvings
         assert halvings == {4: 1, 7: 1, 8: 1, 16: 2, 28: 2, 33: 2, 64: 4}[shape[1]]
 
 
@@ -29,14 +31,14 @@ def test_networks_fit_tables(kind):
 
 
 def test_weight_norm_has_a_length_and_a_direction():
-    layer = make_encoder("lin", (4,), 3, Style(weight_norm=True))[1]
+    layer = make_encoder("lin", (4,), 3, LayerOptions(weight_norm=True))[1]
     names = {name for name, _ in layer.named_parameters()}
     assert names == {"bias", "parametrizations.weight.original0", "parametrizations.weight.original1"}
-    assert make_encoder("lin", (4,), 3, Style(bias=False))[1].bias is None
+    assert make_encoder("lin", (4,), 3, LayerOptions(bias=False))[1].bias is None
 
 
 def test_a_residual_block_starts_as_the_identity_and_learns():
-    block = ResidualBlock(3, Style(weight_norm=True))
+    block = ResidualBlock(3, LayerOptions(weight_norm=True))
     x = torch.randn(2, 3, 5, 5)
     assert torch.equal(block(x), x)
     block(x).square().sum().backward()
@@ -66,7 +68,7 @@ def test_the_matrix_of_a_linear_decoder():
     weight = linear_weight(decoder)
     z = torch.randn(4, 5)
     torch.testing.assert_close(decoder(z).flatten(1), z @ weight.T + decoder[0].bias)
-    assert linear_weight(make_decoder("lin", 5, (7,), Style(weight_norm=True))).shape == (7, 5)
+    assert linear_weight(make_decoder("lin", 5, (7,), LayerOptions(weight_norm=True))).shape == (7, 5)
     assert linear_weight(make_decoder("mlp", 5, (7,))) is None
     assert linear_weight(make_decoder("lin", 5, (7,), output="tanh")) is None
     with pytest.raises(ValueError, match="output: got 'relu', expected one of identity, sigmoid, tanh"):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def _installed():
-    """What is installed, not what a build has left in this checkout."""
+    """Returns the installed distribution, not what a build has left in this checkout."""
     return next(iter(importlib.metadata.distributions(name="pyrocount", path=[sysconfig.get_path("purelib")])), None)
 
 
@@ -87,3 +87,9 @@ def test_public_names_come_on_first_use():
     assert run(code, ROOT) == ["SteinChen()"]
     with pytest.raises(AttributeError, match="no attribute 'SteinChan'"):
         pyrocount.SteinChan  # noqa: B018
+
+
+def test_commands_bring_jax_only_for_iterative_models():
+    modules = "fit, evaluate, compare, refine, out_of_distribution, amortization, sklearn, backends, suites"
+    code = f"import sys; from pyrocount import {modules}; print(*[m for m in ('jax', 'numpyro') if m in sys.modules])"
+    assert run(code, ROOT) == []

@@ -89,11 +89,11 @@ def test_test_patches_lie_apart_from_those_of_training(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: None, "which holds no picture, expected files .png"),
+        (lambda folder: None, "which holds no images, expected image files \\(.png"),
         (lambda folder: (folder / "0.png").write_bytes(b"nonsense"), "0.png, which cannot be read, expected an intact"),
         (
             lambda folder: pictures(folder, [np.zeros((40, 60), np.uint8)]),
-            "with an image of 40 x 60, expected images of",
+            "with an image of 40 x 60 pixels, expected images of",
         ),
     ],
 )
@@ -106,7 +106,9 @@ def test_bad_folders_are_named(tmp_path, make, message):
 
 def test_bad_files_are_named(tmp_path):
     np.save(tmp_path / "flat.npy", np.zeros((5, 30)))
-    with pytest.raises(InputError, match=r"data_dir: got .*flat.npy of shape \(5, 30\), expected images x height"):
+    with pytest.raises(
+        InputError, match=r"data_dir: got .*flat.npy of shape \(5, 30\), expected the shape images x height"
+    ):
         load_dataset("patches", data_dir=str(tmp_path / "flat.npy"))
     with pytest.raises(
         InputError, match=r"data_dir: got .*none.npy, which does not exist, expected a folder of images"

@@ -13,10 +13,10 @@ draw = jax.jit(poisson)
 def test_goodness_of_fit(rate):
     n = 400_000
     counts = np.asarray(draw(jax.random.key(3), jnp.full(n, rate)))
-    law = stats.poisson(float(np.float32(rate)))
-    edges = np.unique(law.ppf(np.linspace(0, 1, 60)[1:-1]))
+    distribution = stats.poisson(float(np.float32(rate)))
+    edges = np.unique(distribution.ppf(np.linspace(0, 1, 60)[1:-1]))
     observed = np.histogram(counts, np.r_[-1, edges, np.inf] + 0.5)[0]
-    expected = n * np.diff(np.r_[0, law.cdf(edges), 1])
+    expected = n * np.diff(np.r_[0, distribution.cdf(edges), 1])
     enough = expected > 5
     observed = np.r_[observed[enough], observed[~enough].sum()]
     expected = np.r_[expected[enough], expected[~enough].sum()]

@@ -20,7 +20,7 @@ PROGRAMS = [
 
 
 def given(code):
-    """What a program does not make itself."""
+    """Returns the names that a program does not make itself."""
     digits, labels = load_digits(return_X_y=True)
     rng = np.random.default_rng(0)
     names = {

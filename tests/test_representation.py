@@ -8,7 +8,13 @@ from sklearn.preprocessing import StandardScaler
 
 from pyrocount.errors import InputError
 from pyrocount.metrics import representation
-from pyrocount.metrics.representation import estimate, few_shot_accuracy, halves, probe_accuracy, shattering_dimension
+from pyrocount.metrics.representation import (
+    few_shot_accuracy,
+    halves,
+    mean_interval,
+    probe_accuracy,
+    shattering_dimension,
+)
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.permutation(np.repeat(np.arange(4), 100))
@@ -20,9 +26,9 @@ CHANCE = 5 * np.sqrt(0.25 * 0.75 / 200)
 
 def test_the_interval_of_an_estimate_is_student_s():
     runs = [0.2, 0.5, 0.4, 0.9]
-    found, wanted = estimate(runs), stats.ttest_1samp(runs, 0).confidence_interval(0.95)
+    found, wanted = mean_interval(runs), stats.ttest_1samp(runs, 0).confidence_interval(0.95)
     assert (found.mean, found.low, found.high) == pytest.approx((0.5, wanted.low, wanted.high))
-    assert np.isnan(estimate([0.3]).low)
+    assert np.isnan(mean_interval([0.3]).low)
 
 
 @pytest.mark.parametrize("classifier", ["knn", "logistic"])
@@ -86,13 +92,16 @@ def test_halves_are_the_distinct_splits(classes):
 @pytest.mark.parametrize(
     ("work", "words"),
     [
-        (lambda: probe_accuracy(CODES, LABELS, 201), "number: got 201 labels, expected from 1 to 200"),
-        (lambda: few_shot_accuracy(CODES, LABELS, 100), "shots: got 100 a class, where class 0 has 100 observations"),
+        (lambda: probe_accuracy(CODES, LABELS, 201), "number: got 201 labels, expected 1 to 200 labels"),
+        (
+            lambda: few_shot_accuracy(CODES, LABELS, 100),
+            "shots: got 100 labels of each class, while class 0 has 100 observations",
+        ),
         (lambda: few_shot_accuracy(CODES, LABELS, 0), "shots: got 0"),
         (lambda: probe_accuracy(CODES, LABELS, 20, classifier="tree"), "classifier: got 'tree', expected one of knn"),
         (
             lambda: shattering_dimension(CODES, 0 * LABELS, CODES, 0 * LABELS),
-            "labels: got 1 classes, expected at least two",
+            "labels: got a single class, expected at least two",
         ),
     ],
 )
@@ -111,5 +120,5 @@ def test_many_classes_are_split_at_random():
 
 def test_classes_that_training_lacks():
     codes = np.random.default_rng(0).normal(size=(20, 2))
-    with pytest.raises(InputError, match="labels: got 1 classes among those to test with, as 7, that training lacks"):
+    with pytest.raises(InputError, match="labels: got 1 of 2 test classes without training labels, such as class 7"):
         shattering_dimension(codes, np.arange(20) % 2, codes, np.r_[np.zeros(19, int), 7])

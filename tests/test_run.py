@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from pyrocount.errors import InputError
-from pyrocount.run import RunFolder
+from pyrocount.run import Folder, Run
 
 
 @pytest.fixture
 def run(tmp_path):
-    return RunFolder.create(tmp_path / "runs", "mine", "default")
+    return Run(Folder.create(tmp_path / "runs", "mine", "default").path)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(run, monkeypatch):
@@ -48,20 +48,20 @@ def test_numbers_that_are_not_finite_become_null(run):
 
 def test_metrics_are_appended_and_rewritten(run):
     for epoch in (1, 2, 3):
-        run.append_metrics({"epoch": epoch, "elbo": -epoch})
+        run.append_history({"epoch": epoch, "elbo": -epoch})
     assert (run.path / "metrics.csv").read_text().split() == ["epoch,elbo", "1,-1", "2,-2", "3,-3"]
-    run.write_metrics([{"epoch": 1, "elbo": -7}])
+    run.write_history([{"epoch": 1, "elbo": -7}])
     assert (run.path / "metrics.csv").read_text().split() == ["epoch,elbo", "1,-7"]
 
 
 def test_names_that_are_taken_or_too_long(tmp_path, run):
     with pytest.raises(InputError, match=r"name: got mine, which .* already holds"):
-        RunFolder.create(tmp_path / "runs", "mine", "default")
-    with pytest.raises(InputError, match="name: got 300 characters, expected a shorter name"):
-        RunFolder.create(tmp_path / "runs", 300 * "a", "default")
+        Folder.create(tmp_path / "runs", "mine", "default")
+    with pytest.raises(InputError, match="name: got a name of 300 characters, expected a shorter name"):
+        Folder.create(tmp_path / "runs", 300 * "a", "default")
     with pytest.raises(InputError, match="out: got '', expected a folder"):
-        RunFolder.create("", None, "default")
-    names = [RunFolder.create(tmp_path / "runs", None, "default").path.name for _ in range(3)]
+        Folder.create("", None, "default")
+    names = [Folder.create(tmp_path / "runs", None, "default").path.name for _ in range(3)]
     assert names == ["default", "default-2", "default-3"]
 
 

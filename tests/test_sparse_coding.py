@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import Lasso
 
-from pyrocount.amortized import build
+from pyrocount.backends import build
 from pyrocount.config import Config
 from pyrocount.inference import SPARSE_CODERS, fista, ista, lca
 
@@ -67,7 +67,7 @@ def test_the_loss_that_learns_the_dictionary_is_the_objective_of_the_codes(coder
     name = next(key for key, value in SPARSE_CODERS.items() if value is coder)
     torch.manual_seed(0)
     config = Config(model=name, latent_dim=K, beta=0.4, scale=0.5, inference_steps=3000)
-    vae = build(config, (D,))
+    vae = build(config, (D,)).model
     weight = vae.decoder[0].weight
     torch.testing.assert_close(weight.norm(dim=0), torch.ones(K))
     x = torch.randn(N, D)
@@ -76,7 +76,7 @@ def test_the_loss_that_learns_the_dictionary_is_the_objective_of_the_codes(coder
 
     def loss(codes):
         nll = -vae.likelihood(vae.decode(codes)).log_prob(x).sum()
-        return (nll + config.beta * vae.latent.divergence(vae.latent.posterior(codes)).sum()).item()
+        return (nll + config.options["beta"] * vae.latent.divergence(vae.latent.posterior(codes)).sum()).item()
 
     assert loss(z) < min(loss(z * 0.99), loss(z * 1.01), loss(z + 0.01 * torch.rand_like(z)))
     vae.decode(z).square().sum().backward()

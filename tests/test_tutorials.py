@@ -30,9 +30,7 @@ def test_there_are_six():
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("default")  # of the Jupyter client's, which are not ours
-def test_tutorial(path, tutorials, tmp_path, tmp_path_factory, monkeypatch):
-    compiled = tmp_path_factory.getbasetemp().parent / "compiled-tutorials"
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))
+def test_tutorial(path, tutorials, tmp_path):
     kept = nbformat.read(path, as_version=4)
     settings = tutorials.SMALL.findall("\n".join(cell.source for cell in kept.cells))
     assert settings, "there is no small setting"

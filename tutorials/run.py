@@ -1,6 +1,6 @@
 """Executes the tutorials from top to bottom and keeps their outputs: ``python tutorials/run.py``.
 
-A line such as ``EPOCHS = 60  # small: 2`` in a notebook says what ``--small`` takes instead, as the tests do.
+A line such as ``EPOCHS = 60  # small: 2`` in a notebook has the value 2 under ``--small``, which the tests use.
 """
 
 import argparse
@@ -22,12 +22,12 @@ SMALL = re.compile(r"^(\w[\w, ]*) = .*# small: (.+)$", re.MULTILINE)
 
 
 def execute(path: Path, *, small: bool = False, folder: str | Path | None = None) -> Any:
-    """A notebook with the outputs of all of its cells.
+    """Executes a notebook and returns it with the outputs of all of its cells.
 
     Args:
-        path: of the notebook, which stays as it is.
-        small: whether to take the settings of the tests.
-        folder: in which it works; by default a new one, which is deleted afterwards.
+        path: path of the notebook; the file stays as it is.
+        small: whether to use the small settings, as the tests do.
+        folder: working folder of the notebook; by default a new folder, which is deleted afterwards.
 
     Raises:
         nbclient.exceptions.CellExecutionError: if a cell fails.
@@ -37,7 +37,7 @@ def execute(path: Path, *, small: bool = False, folder: str | Path | None = None
     if small:
         for cell in notebook.cells:
             cell.source = SMALL.sub(r"\1 = \2", cell.source)
-    # The package of this checkout, no progress bars, and no colours or folders of this terminal.
+    # The notebook imports this checkout's package, shows no progress bars, and takes no colours from this terminal.
     roots = [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(roots), "TQDM_DISABLE": "1", "NO_COLOR": "1"}
     with tempfile.TemporaryDirectory() as new:
@@ -59,8 +59,8 @@ def execute(path: Path, *, small: bool = False, folder: str | Path | None = None
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python tutorials/run.py", description=__doc__)
-    parser.add_argument("notebooks", nargs="*", type=Path, default=TUTORIALS, help="by default all")
-    parser.add_argument("--small", action="store_true", help="a quick run, of which nothing is kept")
+    parser.add_argument("notebooks", nargs="*", type=Path, default=TUTORIALS, help="notebooks to run; by default all")
+    parser.add_argument("--small", action="store_true", help="run quickly with small settings, and keep no outputs")
     given = parser.parse_args(arguments)
     for path in given.notebooks:
         started = time.perf_counter()

@@ -1,6 +1,6 @@
-"""Families of latents, one a file."""
+"""Families of latents, with one file for each."""
 
-from .base import Latent, LatentOptions
+from .base import Latent
 from .categorical import CategoricalLatent
 from .counts import CountLatent
 from .location_scale import ACTIVATIONS, GaussianLatent, LaplaceLatent
@@ -15,7 +15,6 @@ __all__ = [
     "GaussianLatent",
     "LaplaceLatent",
     "Latent",
-    "LatentOptions",
     "NegativeBinomialLatent",
     "PoissonLatent",
     "SparseLatent",

@@ -1,30 +1,31 @@
-"""One categorical latent of K classes."""
+"""Categorical latent of K classes."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from pyrocount.distributions import RelaxedCategorical
+from pyrocount.options import Options
 
-from .base import Latent, LatentOptions
+from ..options import LatentOptions, RelaxationOptions
+from .base import Latent
 
 
 class CategoricalLatent(Latent):
-    """One one-hot of K classes with a uniform prior, relaxed by Gumbel-softmax in training mode.
+    """One-hot vector of K classes with a uniform prior, relaxed by the Gumbel-softmax in training mode.
 
     Args:
         latent_dim: number of classes K.
         estimator: ``"gumbel"`` (soft values), ``"straight-through"`` (one-hot values with the gradient of the soft
             ones) or ``"score"`` (one-hot values; Pyro uses its score function).
-        temperature: of the softmax, positive.
+        temperature: temperature of the softmax, positive.
 
     References:
         Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax, ICLR 2017; Vafaii, Galor and Yates,
         Poisson Variational Autoencoder, NeurIPS 2024, section 4.
     """
 
-    estimators: ClassVar = ("gumbel", "straight-through", "score", "exact")
     logits: Tensor
 
     def __init__(self, latent_dim: int, estimator: str = "gumbel", temperature: float = 0.1) -> None:
@@ -36,16 +37,17 @@ class CategoricalLatent(Latent):
         self.register_buffer("logits", torch.zeros(latent_dim), persistent=False)
 
     @classmethod
-    def build(cls, latent_dim: int, options: LatentOptions) -> Self:
-        """A family from the options of a command line."""
-        return cls(latent_dim, options.estimator, options.temperature)
+    def build(cls, options: Options) -> Self:
+        """Builds the family from the options of a model."""
+        chosen = options[LatentOptions]
+        return cls(chosen.latent_dim, chosen.estimator, options[RelaxationOptions].temperature)
 
     def prior(self) -> RelaxedCategorical:
-        """The prior of one observation, event shape (K,)."""
+        """Returns the prior of the latent of one observation, event shape (K,)."""
         return self._distribution(self.logits)
 
     def posterior(self, features: Tensor) -> RelaxedCategorical:
-        """The posterior given features of shape (N, K), batch shape (N,) and event shape (K,)."""
+        """Returns the posterior given features of shape (N, K), batch shape (N,) and event shape (K,)."""
         return self._distribution(features)
 
     def _distribution(self, logits: Tensor) -> RelaxedCategorical:
@@ -53,19 +55,22 @@ class CategoricalLatent(Latent):
         return RelaxedCategorical(logits=logits, temperature=temperature, hard=self.hard)
 
     def code(self, posterior: RelaxedCategorical) -> Tensor:
-        """The representation: the logits, shape (N, K)."""
+        """Returns the representation: the logits of the posterior, shape (N, K)."""
         return posterior.logits
 
     def mean_of_code(self, code: Tensor) -> Tensor:
-        """Probabilities of the classes by codes (N, K), their logits."""
+        """Returns the class probabilities (N, K) of posteriors with these codes (N, K), which are logits."""
         return code.softmax(-1)
 
     def divergence(self, posterior: RelaxedCategorical) -> Tensor:
-        """What each class contributes to the KL divergence, in nats, shape (N, K); single ones may be negative."""
+        """Returns the terms of the KL divergence of the posterior from the prior, one for each class, in nats, (N, K).
+
+        A single term may be negative, but their sum cannot.
+        """
         return posterior.probs * (posterior.logits - self.prior().logits)
 
     def scatter(self, posterior: RelaxedCategorical, columns: Tensor) -> Tensor:
-        """Trace of the covariance of ``columns @ one_hot``, shape (N,), for columns of shape (D, K)."""
+        """Returns the trace of the covariance of ``columns @ one_hot``, shape (N,), for columns of shape (D, K)."""
         probs = posterior.probs
         return probs @ columns.square().sum(0) - (probs @ columns.T).square().sum(-1)
 

@@ -1,4 +1,4 @@
-"""Continuous families, the papers' baselines: Gaussian and Laplace latents with a fixed standard prior."""
+"""Gaussian and Laplace latents with a fixed standard prior: the continuous baselines of the papers."""
 
 import math
 from collections.abc import Callable
@@ -9,10 +9,12 @@ from pyro.distributions import Laplace, Normal
 from torch import Tensor, nn
 
 from pyrocount.errors import InputError
+from pyrocount.options import Options
 
-from .base import Latent, LatentOptions
+from ..options import ActivationOptions, LatentOptions
+from .base import Latent
 
-# Posterior scales stay within e^-10 and e^5.
+# Bounds of the logarithm of a posterior scale.
 LOG_SCALE_RANGE = (-10.0, 5.0)
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -24,7 +26,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class _ScoredNormal(Normal):
-    """A Gaussian to whose samples Pyro applies its score function; a class, so that it outlives ``expand``."""
+    """Gaussian whose samples get Pyro's score function; a class, as ``expand`` drops a flag set on an instance."""
 
     has_rsample = False
 
@@ -34,15 +36,14 @@ class _ScoredLaplace(Laplace):  # type: ignore[misc]
 
 
 class _LocationScaleLatent(Latent):
-    """A location and a log scale a latent from the encoder; prior location 0 and scale 1.
+    """Latents with a location and a log scale from the encoder, and a prior of location 0 and scale 1.
 
     Args:
         latent_dim: number of latents K.
-        reparameterised: whether samples carry a gradient in training mode; else Pyro uses its score function.
+        reparameterised: whether samples carry a pathwise gradient; otherwise Pyro uses its score function.
     """
 
-    estimators: ClassVar = ("pathwise", "score", "exact")
-    # With and without a gradient through the samples.
+    # Distribution classes of the posterior: first with, then without a gradient through the samples.
     families: ClassVar[tuple[type[Normal] | type[Laplace], type[Normal] | type[Laplace]]]
     location: Tensor
 
@@ -53,37 +54,38 @@ class _LocationScaleLatent(Latent):
         self.register_buffer("location", torch.zeros(latent_dim), persistent=False)
 
     @classmethod
-    def build(cls, latent_dim: int, options: LatentOptions) -> Self:
-        """A family from the options of a command line."""
-        return cls(latent_dim, options.estimator != "score")
+    def build(cls, options: Options) -> Self:
+        """Builds the family from the options of a model."""
+        chosen = options[LatentOptions]
+        return cls(chosen.latent_dim, chosen.estimator != "score")
 
     def prior(self) -> Normal | Laplace:
-        """The prior of one observation, batch shape (K,)."""
+        """Returns the prior of the latents of one observation, batch shape (K,)."""
         return self.families[0](self.location, torch.ones_like(self.location))
 
     def posterior(self, features: Tensor) -> Normal | Laplace:
-        """The posterior given features of shape (N, 2 K), batch shape (N, K)."""
+        """Returns the posterior given features of shape (N, 2 K), batch shape (N, K)."""
         location, log_scale = features.chunk(2, dim=-1)
         family = self.families[0 if self.reparameterised else 1]
         return family(location, log_scale.clamp(*LOG_SCALE_RANGE).exp())
 
     def code(self, posterior: Normal | Laplace) -> Tensor:
-        """The representation: the posterior mean, shape (N, K)."""
+        """Returns the representation: the posterior mean, shape (N, K)."""
         return posterior.loc
 
 
 class GaussianLatent(_LocationScaleLatent):
-    """Gaussian latents, with an activation on the sample where one is given (the papers' G-VAE + act).
+    """Gaussian latents with an optional activation on their samples (the papers' G-VAE + act).
 
-    The KL divergence is that of the Gaussian before the activation.
+    The KL divergence is the divergence of the Gaussians before the activation.
 
     Args:
         latent_dim: number of latents K.
-        reparameterised: whether samples carry a gradient in training mode; else Pyro uses its score function.
+        reparameterised: whether samples carry a pathwise gradient; otherwise Pyro uses its score function.
         activation: ``"identity"``, ``"relu"``, ``"softplus"`` or ``"exp"``.
 
     Raises:
-        InputError: for another activation.
+        InputError: if the activation is not one of these four.
 
     Reference:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, section 4.
@@ -98,19 +100,20 @@ class GaussianLatent(_LocationScaleLatent):
         self.activation = activation
 
     @classmethod
-    def build(cls, latent_dim: int, options: LatentOptions) -> Self:
-        """A family from the options of a command line."""
-        return cls(latent_dim, options.estimator != "score", options.activation)
+    def build(cls, options: Options) -> Self:
+        """Builds the family from the options of a model."""
+        chosen = options[LatentOptions]
+        return cls(chosen.latent_dim, chosen.estimator != "score", options[ActivationOptions].activation)
 
     def activity(self, z: Tensor) -> Tensor:
-        """The activation of samples."""
+        """Returns samples after the activation."""
         return ACTIVATIONS[self.activation](z)
 
     def moments(self, posterior: Normal) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the activated Gaussian, both (N, K).
+        """Returns the mean and variance of the Gaussian after the activation, both of shape (N, K).
 
         Raises:
-            InputError: for softplus, which has no closed form.
+            InputError: if the activation is softplus, whose mean and variance have no closed form.
         """
         mean, scale = posterior.loc, posterior.scale
         match self.activation:
@@ -125,8 +128,9 @@ class GaussianLatent(_LocationScaleLatent):
             case "exp":
                 first = torch.exp(mean + scale**2 / 2)
                 return first, torch.expm1(scale**2) * first**2
-        problem = f"'exact' for Gaussian latents with {self.activation}"
-        raise InputError("estimator", problem, "an activation whose mean and variance are closed: identity, relu, exp")
+        problem = f"'exact' for Gaussian latents with {self.activation} activation"
+        expected = "an activation whose mean and variance have a closed form: identity, relu or exp"
+        raise InputError("estimator", problem, expected)
 
 
 class LaplaceLatent(_LocationScaleLatent):
@@ -134,7 +138,7 @@ class LaplaceLatent(_LocationScaleLatent):
 
     Args:
         latent_dim: number of latents K.
-        reparameterised: whether samples carry a gradient in training mode; else Pyro uses its score function.
+        reparameterised: whether samples carry a pathwise gradient; otherwise Pyro uses its score function.
 
     Reference:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, section 4.

@@ -1,4 +1,4 @@
-"""Negative-binomial counts."""
+"""Negative-binomial latents."""
 
 from typing import Self
 
@@ -6,23 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from pyrocount.distributions import ArrivalTimes, Relaxation, RelaxedNegativeBinomial
+from pyrocount.options import Options
 
-from .base import INITIAL_RATE, LatentOptions
-from .counts import LIMIT, CountLatent, initial_log_rates
+from ..options import CountOptions, DivergenceOptions, LatentOptions
+from .counts import LIMIT, CountLatent, chosen_relaxation, initial_log_rates
 
 
 class NegativeBinomialLatent(CountLatent):
-    """Negative-binomial counts; the posterior's logits are the prior's plus the encoder's output.
+    """Negative-binomial latents, whose posterior logits are the prior logits plus the encoder's output.
 
     Reference:
         Zhang et al., Negative Binomial Variational Autoencoders, arXiv 2508.05423, section 4.
 
     Args:
         latent_dim: number of latent counts K.
-        relaxation: how counts are sampled in training mode.
-        shared_dispersion: whether the posterior keeps the prior's total_count, which makes the KL divergence closed;
-            else the encoder gives a residual on its logarithm too.
-        initial_rate: about which the prior's means start; its total_counts start at 1.
+        relaxation: relaxation that samples counts in training mode.
+        shared_dispersion: whether the posterior keeps the prior's total_count, which gives the KL divergence a closed
+            form; otherwise the encoder also gives a residual on the log total_count.
+        initial_rate: mean count about which the prior means start; the prior total_counts start at 1.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class NegativeBinomialLatent(CountLatent):
         latent_dim: int,
         relaxation: Relaxation = ArrivalTimes(0.1),
         shared_dispersion: bool = True,
-        initial_rate: float = INITIAL_RATE,
+        initial_rate: float = CountOptions.initial_rate,
     ) -> None:
         super().__init__(latent_dim, relaxation)
         self.shared_dispersion = shared_dispersion
@@ -39,16 +40,19 @@ class NegativeBinomialLatent(CountLatent):
         self.log_total_count = nn.Parameter(torch.zeros(latent_dim))
 
     @classmethod
-    def build(cls, latent_dim: int, options: LatentOptions) -> Self:
-        """A family from the options of a command line."""
-        return cls(latent_dim, options.relaxation, options.shared_dispersion, options.initial_rate)
+    def build(cls, options: Options) -> Self:
+        """Builds the family from the options of a model."""
+        shared = options[DivergenceOptions].kl == "shared"
+        return cls(
+            options[LatentOptions].latent_dim, chosen_relaxation(options), shared, options[CountOptions].initial_rate
+        )
 
     def prior(self) -> RelaxedNegativeBinomial:
-        """The prior of one observation, batch shape (K,)."""
+        """Returns the prior of the latents of one observation, batch shape (K,)."""
         return self._distribution(self.log_total_count, self.logits)
 
     def posterior(self, features: Tensor) -> RelaxedNegativeBinomial:
-        """The posterior given features of shape (N, K), or (N, 2 K) with free dispersion; batch shape (N, K)."""
+        """Returns the posterior, batch shape (N, K), given features (N, K), or (N, 2 K) if dispersion is not shared."""
         if self.shared_dispersion:
             return self._distribution(self.log_total_count, self.logits + features)
         for_logits, for_log_total_count = features.chunk(2, dim=-1)
@@ -61,6 +65,6 @@ class NegativeBinomialLatent(CountLatent):
         )
 
     def code(self, posterior: RelaxedNegativeBinomial) -> Tensor:
-        """The representation: log of the posterior over the prior mean, shape (N, K)."""
+        """Returns the representation: the log ratio of the posterior mean to the prior mean, shape (N, K)."""
         prior = self.prior()
         return posterior.logits - prior.logits + posterior.total_count.log() - prior.total_count.log()

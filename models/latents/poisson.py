@@ -1,53 +1,54 @@
-"""Poisson counts."""
+"""Poisson latents."""
 
 from typing import Self
 
 from torch import Tensor, nn
 
 from pyrocount.distributions import ArrivalTimes, Relaxation, RelaxedPoisson
+from pyrocount.options import Options
 
-from .base import INITIAL_RATE, LatentOptions
-from .counts import LIMIT, CountLatent, initial_log_rates
+from ..options import CountOptions, LatentOptions
+from .counts import LIMIT, CountLatent, chosen_relaxation, initial_log_rates
 
 
 class PoissonLatent(CountLatent):
-    """Poisson counts; the posterior's log rate is the prior's plus the encoder's output.
+    """Poisson latents, whose posterior log rates are the prior log rates plus the encoder's output.
 
     Reference:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, section 3.
 
     Args:
         latent_dim: number of latent counts K.
-        relaxation: how counts are sampled in training mode.
-        initial_rate: about which the prior's rates start.
+        relaxation: relaxation that samples counts in training mode.
+        initial_rate: rate about which the prior rates start.
     """
 
     def __init__(
         self,
         latent_dim: int,
         relaxation: Relaxation = ArrivalTimes(0.1),
-        initial_rate: float = INITIAL_RATE,
+        initial_rate: float = CountOptions.initial_rate,
     ) -> None:
         super().__init__(latent_dim, relaxation)
         self.features = latent_dim
         self.log_rate = nn.Parameter(initial_log_rates(latent_dim, initial_rate))
 
     @classmethod
-    def build(cls, latent_dim: int, options: LatentOptions) -> Self:
-        """A family from the options of a command line."""
-        return cls(latent_dim, options.relaxation, options.initial_rate)
+    def build(cls, options: Options) -> Self:
+        """Builds the family from the options of a model."""
+        return cls(options[LatentOptions].latent_dim, chosen_relaxation(options), options[CountOptions].initial_rate)
 
     def prior(self) -> RelaxedPoisson:
-        """The prior of one observation, batch shape (K,)."""
+        """Returns the prior of the latents of one observation, batch shape (K,)."""
         return self._distribution(self.log_rate)
 
     def posterior(self, features: Tensor) -> RelaxedPoisson:
-        """The posterior given features of shape (N, K), batch shape (N, K)."""
+        """Returns the posterior given features of shape (N, K), batch shape (N, K)."""
         return self._distribution(self.log_rate + features)
 
     def _distribution(self, log_rate: Tensor) -> RelaxedPoisson:
         return RelaxedPoisson(log_rate=log_rate.clamp(max=LIMIT), relaxation=self.current_relaxation)
 
     def code(self, posterior: RelaxedPoisson) -> Tensor:
-        """The representation: log of the posterior over the prior rate, shape (N, K)."""
+        """Returns the representation: the log ratio of the posterior rate to the prior rate, shape (N, K)."""
         return posterior.log_rate - self.prior().log_rate

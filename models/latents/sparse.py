@@ -1,18 +1,21 @@
-"""Sparse codes: latents with an exponential prior of which only the most probable values are inferred."""
+"""Sparse codes: latents with an exponential prior, for which only the most probable values are inferred."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from pyro.distributions import Delta, Exponential
 from torch import Tensor
 
-from .base import Latent, LatentOptions
+from pyrocount.options import Options
+
+from ..options import LatentOptions
+from .base import Latent
 
 
 class SparseLatent(Latent):
-    """Nonnegative codes that an optimisation gives, in place of a network: the posterior is a point.
+    """Nonnegative codes that an optimisation infers in place of an encoder network; the posterior is a point.
 
-    The KL divergence is that of the point, the sum of the codes.
+    The KL divergence of this point from the prior is the sum of the codes.
 
     Args:
         latent_dim: number of codes K.
@@ -21,7 +24,6 @@ class SparseLatent(Latent):
         Olshausen and Field, Sparse Coding with an Overcomplete Basis Set, Vision Research 1997.
     """
 
-    estimators: ClassVar = ("pathwise",)
     rate: Tensor
 
     def __init__(self, latent_dim: int) -> None:
@@ -30,18 +32,18 @@ class SparseLatent(Latent):
         self.register_buffer("rate", torch.ones(latent_dim), persistent=False)
 
     @classmethod
-    def build(cls, latent_dim: int, options: LatentOptions) -> Self:
-        """A family from the options of a command line."""
-        return cls(latent_dim)
+    def build(cls, options: Options) -> Self:
+        """Builds the family from the options of a model."""
+        return cls(options[LatentOptions].latent_dim)
 
     def prior(self) -> Exponential:
-        """The prior of one observation, batch shape (K,)."""
+        """Returns the prior of the latents of one observation, batch shape (K,)."""
         return Exponential(self.rate)
 
     def posterior(self, features: Tensor) -> Delta:
-        """All probability on the codes (N, K), batch shape (N, K)."""
+        """Returns the posterior that has all its probability on these codes (N, K), batch shape (N, K)."""
         return Delta(features)
 
     def code(self, posterior: Delta) -> Tensor:
-        """The representation: the codes, shape (N, K)."""
+        """Returns the representation: the codes, shape (N, K)."""
         return posterior.v

@@ -1,4 +1,4 @@
-"""Data sets as arrays: named ones, files of the user's, patches of images, seeded splits."""
+"""Data sets as arrays: named sets, the user's files, patches of images, and seeded splits."""
 
 from .dataset import NAMED, SCALINGS, Dataset, default_scaling, from_array, load_dataset
 from .files import read_array, user_path

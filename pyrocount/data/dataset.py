@@ -1,4 +1,4 @@
-"""A data set split for training and testing, in the units that models see."""
+"""Data sets split for training and testing, in the units that models see."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from .vision import SETS, load_vision
 
 Array = NDArray[Any]
 
+# Names of the data sets that need no file, and of the scalings.
 NAMED = ("digits", "patches", *SETS)
 SCALINGS = ("standard", "unit", "symmetric", "none")
 
@@ -29,13 +30,13 @@ class Dataset:
         name: short name, for folders and titles.
         train: training observations, shape (N, \\*shape): float32 in the units of models, or bytes, which
             ``to_units`` converts.
-        test: held-out observations, shape (M, \\*shape), likewise.
-        offset: what is subtracted from the original values.
-        scale: what they are then divided by.
-        train_exposure: length of each window of training observations, shape (N,), where it is known.
-        test_exposure: of held-out observations, shape (M,).
+        test: held-out observations, shape (M, \\*shape), of the dtype of ``train``.
+        offset: number that is subtracted from the original values.
+        scale: number by which the original values are divided after the subtraction.
+        train_exposure: window length of each training observation, shape (N,), where it is known.
+        test_exposure: window length of each held-out observation, shape (M,), where it is known.
         train_labels: class of each training observation, shape (N,), where it is known.
-        test_labels: of held-out observations, shape (M,).
+        test_labels: class of each held-out observation, shape (M,), where it is known.
     """
 
     name: str
@@ -50,39 +51,44 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one observation."""
+        """Returns the shape of one observation."""
         return tuple(self.train.shape[1:])
 
     def to_units(self, x: Tensor) -> Tensor:
-        """Observations, or bytes of them, as float32 in the units of models."""
+        """Returns observations as float32 in the units of models, to which bytes are converted."""
         return x if x.is_floating_point() else (x.float() - self.offset) / self.scale
 
     def mean(self) -> NDArray[np.float64]:
-        """Mean of the training observations in the units of models, shape (1, \\*shape)."""
+        """Returns the mean of the training observations in the units of models, shape (1, \\*shape)."""
         mean = self.train.mean(0, keepdims=True, dtype=np.float64)
         units: NDArray[np.float64] = (mean - self.offset) / self.scale if self.train.dtype == np.uint8 else mean
         return units
 
     def test_units(self) -> NDArray[np.float32]:
-        """The held-out observations as float32 in the units of models."""
+        """Returns the held-out observations as float32 in the units of models."""
         units: NDArray[np.float32] = self.to_units(torch.from_numpy(self.test)).numpy()
         return units
 
+    def held_out(self, number: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Returns the first held-out observations (by default all), in the units of models, and their exposure."""
+        units: NDArray[np.float32] = self.to_units(torch.from_numpy(self.test[:number])).numpy()
+        return units, None if self.test_exposure is None else self.test_exposure[:number]
+
     def train_units(self, number: int | None = None) -> NDArray[np.float32]:
-        """The first so many observations for training, by default all, as float32 in the units of models."""
+        """Returns the first training observations (by default all), as float32 in the units of models."""
         units: NDArray[np.float32] = self.to_units(torch.from_numpy(self.train[:number])).numpy()
         return units
 
     def original(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Takes values from the units of models back to the original ones."""
+        """Converts values from the units of models back to the original ones."""
         return values * self.scale + self.offset
 
 
 @dataclass(frozen=True)
 class _Raw:
-    """Original values, and the range in which they can lie where that is known.
+    """Original values of a data set, and the limits between which they can lie, where these are known.
 
-    Exposure and labels are of all observations, those for training first.
+    Exposure and labels are those of all observations, with the training observations first.
     """
 
     train: Array
@@ -93,7 +99,9 @@ class _Raw:
 
 
 def default_scaling(data: str) -> str:
-    """How a data set is scaled unless something else is asked for: pixels of the papers' sets to their ranges.
+    """Returns the scaling of a data set that is used unless another one is given.
+
+    The pixels of torchvision's sets are scaled to the ranges that the papers use.
 
     >>> default_scaling("mnist"), default_scaling("cifar10-16"), default_scaling("digits")
     ('unit', 'symmetric', 'standard')
@@ -114,24 +122,25 @@ def load_dataset(
     whiten: bool = True,
     exposure: float | None = None,
 ) -> Dataset:
-    """Loads observations, sets a part aside for testing and scales.
+    """Loads observations, sets a part aside for testing, and scales both parts.
 
     Args:
-        data: ``"digits"``, scikit-learn's 1797 handwritten digits of 8 x 8 pixels; ``"patches"`` of natural images;
-            a set that torchvision knows, with its official split; or a ``.npy`` or ``.npz`` file.
-        seed: chooses the held-out observations, and the patches.
-        test_fraction: how many of digits or of a file are held out, between 0 and 1; at least one is held out and one
-            kept. Patches and the sets of torchvision have splits of their own.
+        data: ``"digits"``, scikit-learn's 1797 handwritten digits of 8 x 8 pixels; ``"patches"``, patches of natural
+            images; a set that torchvision knows, with its official split; or the path of a ``.npy`` or ``.npz`` file.
+        seed: random seed of the choice of held-out observations and of patches.
+        test_fraction: fraction of the digits, or of the observations in a file, that is held out, between 0 and 1. At
+            least one observation is held out, and at least one is kept. Patches and the sets of torchvision have
+            splits of their own.
         scaling: ``"standard"`` (subtract the mean of the training set, divide by its standard deviation, one number
-            each for the whole array), ``"unit"`` (range to [0, 1]), ``"symmetric"`` (to [-1, 1]) or ``"none"``; by
-            default that of the set.
-        data_dir: where torchvision keeps its sets, or the images for patches.
-        download: whether torchvision may fetch what is missing.
+            each for the whole array), ``"unit"`` (scale the range to [0, 1]), ``"symmetric"`` (scale it to [-1, 1]) or
+            ``"none"``; by default the ``default_scaling`` of the set.
+        data_dir: folder in which torchvision keeps its sets; or for patches, a folder or an array file of images.
+        download: whether torchvision may download a missing set.
         whiten: whether the images for patches are whitened.
-        exposure: length of all observation windows; by default an ``.npz`` file's array ``exposure``, or none.
+        exposure: length of every observation window; by default the array ``exposure`` of an ``.npz`` file, or none.
 
     Raises:
-        InputError: naming the argument, its value and what is expected.
+        InputError: naming the argument, its value and the expected values.
     """
     scaling = default_scaling(data) if scaling is None else scaling
     if scaling not in SCALINGS:
@@ -159,15 +168,15 @@ def load_dataset(
 
 
 def from_array(values: Array, *, scaling: str = "standard", name: str = "array") -> Dataset:
-    """Observations in memory, all of them for training and for testing.
+    """Builds a data set from an array, with all of its observations both for training and for testing.
 
     Args:
-        values: shape (N, \\*shape).
-        scaling: see ``load_dataset``.
-        name: for titles and errors.
+        values: observations, shape (N, \\*shape).
+        scaling: name of a scaling, as in ``load_dataset``.
+        name: name of the data set, for titles and errors.
 
     Raises:
-        InputError: naming ``scaling``, or ``data``, if values that do not vary are to be scaled.
+        InputError: naming ``scaling``, if it is unknown, or ``data``, if the values do not vary but are to be scaled.
     """
     if scaling not in SCALINGS:
         raise InputError("scaling", repr(scaling), f"one of {', '.join(SCALINGS)}")
@@ -195,7 +204,7 @@ def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bo
 def _scaling(
     scaling: str, train: Array, test: Array, limits: tuple[float, float] | None, data: str
 ) -> tuple[float, float]:
-    """Offset and scale."""
+    """Returns the offset and the scale of a data set."""
     if scaling == "none":
         return 0.0, 1.0
     if train.min() == train.max():
@@ -208,7 +217,7 @@ def _scaling(
 
 
 def _in_units(values: Array, offset: float, scale: float, data: str) -> Array:
-    """Floats are scaled in their own precision; bytes stay bytes, a quarter of the memory, until they are used."""
+    """Scales floats in their own precision; returns bytes as they are, since they take a quarter of the memory."""
     if values.dtype == np.uint8:
         return values
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""Arrays from files."""
+"""Arrays that are read from files."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from pyrocount.errors import InputError
 
 Floats = NDArray[np.float32 | np.float64]
 
-# Arrays of an .npz file that say something about each observation.
+# Names of the arrays in an .npz file that describe each observation.
 BESIDE = ("exposure", "labels")
 
 
 def user_path(path: str | Path, argument: str = "data") -> Path:
-    """The path with the user's home folder in place of ~.
+    """Returns the path with the user's home folder in place of ~.
 
     Raises:
-        InputError: for the home of a user who does not exist.
+        InputError: if the path names the home folder of a user who does not exist.
     """
     try:
         return Path(path).expanduser()
@@ -26,18 +26,19 @@ def user_path(path: str | Path, argument: str = "data") -> Path:
 
 
 def read_array(path: str | Path, argument: str = "data") -> Floats:
-    """Reads the observations in a ``.npy`` or ``.npz`` file.
+    """Reads the observations from a ``.npy`` or ``.npz`` file.
 
     Args:
-        path: the file. An ``.npz`` holds one array (beside ``exposure`` and ``labels``), or one named ``x``.
-        argument: what to call the path in errors.
+        path: path of the file. An ``.npz`` file holds one array (beside ``exposure`` and ``labels``), or an array named
+            ``x``.
+        argument: name of the path in errors.
 
     Returns:
-        A finite array of shape (N, features) or (N, channels, height, width), N at least 2; in float64 where float32
+        Finite array of shape (N, features) or (N, channels, height, width), with N at least 2; float64 where float32
         would not hold its values.
 
     Raises:
-        InputError: if the file is missing or corrupt, or the array has another rank, is empty or not finite.
+        InputError: if the file is missing or corrupt, or if the array has another rank, is empty or is not finite.
     """
     return _table(_read(Path(path), argument), path, argument)
 
@@ -45,14 +46,19 @@ def read_array(path: str | Path, argument: str = "data") -> Floats:
 def read_observations(
     path: str | Path, argument: str = "data"
 ) -> tuple[Floats, Floats | None, NDArray[np.int64] | None]:
-    """Reads what ``read_array`` does, and what an ``.npz`` file says of each observation.
+    """Reads observations as ``read_array`` does, with the exposure and the labels that an ``.npz`` file may hold.
+
+    Args:
+        path: path of the file.
+        argument: name of the path in errors.
 
     Returns:
-        The observations; the lengths of their windows, positive, shape (N,), from the array ``exposure``; and their
-        classes, whole numbers, shape (N,), from the array ``labels``. The last two are None where there are none.
+        The observations; the positive lengths of their windows, shape (N,), from the array ``exposure``; and the whole
+        numbers of their classes, shape (N,), from the array ``labels``. The last two are None if the file lacks them.
 
     Raises:
-        InputError: as ``read_array``, and if exposure or labels are not that.
+        InputError: for the reasons of ``read_array``, or if the exposure is not N positive numbers, or the labels are
+            not N whole numbers.
     """
     arrays = _read(Path(path), argument)
     values = _table(arrays, path, argument)
@@ -60,13 +66,14 @@ def read_observations(
     if "exposure" in arrays:
         exposure = _numbers(arrays["exposure"], f"{path}, array exposure,", argument)
         if exposure.shape != (len(values),) or not (exposure > 0).all():
-            problem = f"{path} with an exposure of shape {exposure.shape} from {exposure.min(initial=np.inf):g}"
-            raise InputError(argument, problem, f"{len(values)} positive numbers")
+            smallest = f"with {exposure.min():g} as its smallest value" if exposure.size else "without values"
+            problem = f"{path} with an exposure of shape {exposure.shape} {smallest}"
+            raise InputError(argument, problem, f"an exposure of {len(values)} positive numbers")
     if "labels" in arrays:
         given = arrays["labels"]
         if given.dtype.kind not in "bui" or given.shape != (len(values),):
             problem = f"{path} with labels of dtype {given.dtype} and shape {given.shape}"
-            raise InputError(argument, problem, f"{len(values)} whole numbers")
+            raise InputError(argument, problem, f"labels that are {len(values)} whole numbers")
         labels = given.astype(np.int64)
     return values, exposure, labels
 
@@ -74,17 +81,29 @@ def read_observations(
 def _table(arrays: dict[str, NDArray[np.generic]], path: str | Path, argument: str) -> Floats:
     values = _numbers(_observations(arrays, path, argument), path, argument)
     if values.ndim not in (2, 4):
-        raise InputError(argument, f"{path} of shape {values.shape}", "N x features or N x channels x height x width")
+        expected = "the shape N x features or N x channels x height x width"
+        raise InputError(argument, f"{path} of shape {values.shape}", expected)
     if values.size == 0 or len(values) < 2:
         raise InputError(argument, f"{path} of shape {values.shape}", "at least 2 observations of at least 1 value")
     return values
 
 
 def read_images(path: str | Path, argument: str = "data") -> Floats:
-    """Reads grey images of shape (number, height, width), with the errors of ``read_array``."""
+    """Reads grey images from a ``.npy`` or ``.npz`` file.
+
+    Args:
+        path: path of the file.
+        argument: name of the path in errors.
+
+    Returns:
+        Finite array of shape (number of images, height, width).
+
+    Raises:
+        InputError: if the file is missing or corrupt, or if the array has another rank, is empty or is not finite.
+    """
     values = _numbers(_observations(_read(Path(path), argument), path, argument), path, argument)
     if values.ndim != 3 or values.size == 0:
-        raise InputError(argument, f"{path} of shape {values.shape}", "images x height x width")
+        raise InputError(argument, f"{path} of shape {values.shape}", "the shape images x height x width")
     return values
 
 
@@ -93,21 +112,21 @@ def _numbers(values: NDArray[np.generic], path: str | Path, argument: str) -> Fl
         raise InputError(argument, f"{path} with dtype {values.dtype}", "an array of numbers")
     if bad := np.count_nonzero(~np.isfinite(values)):
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        raise InputError(
-            argument, f"{path} with {bad} values that are NaN or infinite, first at {first}", "finite values"
-        )
+        problem = f"{path} with NaN or infinite values ({bad} of {values.size}, the first at {first})"
+        raise InputError(argument, problem, "finite values")
     return values.astype(np.result_type(values.dtype, np.float32), copy=False)
 
 
 def _observations(arrays: dict[str, NDArray[np.generic]], path: str | Path, argument: str) -> NDArray[np.generic]:
     names = [name for name in arrays if name not in BESIDE]
     if len(names) != 1 and "x" not in names:
-        raise InputError(argument, f"{path} with arrays {', '.join(names) or 'none'}", "one array, or one named x")
+        problem = f"{path} with the arrays {', '.join(names)}" if names else f"{path} with no arrays"
+        raise InputError(argument, problem, "one array, or an array named x")
     return arrays["x" if "x" in names else names[0]]
 
 
 def _read(path: Path, argument: str) -> dict[str, NDArray[np.generic]]:
-    """The arrays of a file by name; the one of a ``.npy`` file is x."""
+    """Reads the arrays of a file by name; the array of a ``.npy`` file is named x."""
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(argument, f"{path}, which {problem}", "a .npy or .npz file")
@@ -125,7 +144,7 @@ def _read(path: Path, argument: str) -> dict[str, NDArray[np.generic]]:
             return {name: np.asarray(loaded[name]) for name in (wanted if "x" in wanted else loaded.files)}
     except InputError:
         raise
-    except Exception as error:  # A damaged file may bring any.
+    except Exception as error:  # A damaged file may raise any exception.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "allow_pickle" in reason:
             raise InputError(argument, f"{path}, which holds Python objects", "an array of numbers") from error

@@ -13,31 +13,35 @@ from .files import read_images, user_path
 
 FloatArray = NDArray[np.float32]
 
+# Width and height of a patch, in pixels.
 SIZE = 16
-# Patches for training and testing, drawn from separate parts of every image.
+# Numbers of patches for training and for testing, which are drawn from separate parts of every image.
 NUMBER, TEST_NUMBER = 40_000, 8_000
+# Fraction of the width of every image that is kept for testing.
 TEST_PART = 0.2
-# Cut-off of the low-pass filter, in cycles a pixel: Olshausen and Field's 200 cycles of a picture of 512 pixels.
+# Cut-off of the low-pass filter, in cycles per pixel: Olshausen and Field's 200 cycles per image of 512 pixels.
 CUT_OFF = 0.39
-# Pixels that the filters spoil at the edges, and the width of the window in which contrast is measured.
+# Width of the edge that the filters spoil, and of the Gaussian window in which contrast is measured, in pixels.
 BORDER, CONTRAST_WIDTH = 8, 8.0
 
+# Endings of the names of image files.
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
 
 
 def load_patches(source: str | None, *, seed: int, whiten_images: bool) -> tuple[FloatArray, FloatArray]:
-    """Training and test patches, shape (N, 1, 16, 16).
+    """Loads training and test patches, each of shape (N, 1, 16, 16).
 
-    The right fifth of every image is kept for testing, so that no test patch overlaps one of training.
+    The right fifth of every image is kept for testing, so that no test patch overlaps a training patch.
 
     Args:
-        source: a folder of images, or a ``.npy`` or ``.npz`` file with an array (images, height, width); by default
+        source: folder of images, or ``.npy`` or ``.npz`` file with an array (images, height, width); by default
             scikit-learn's two sample photographs.
-        seed: chooses the patches.
-        whiten_images: whether to whiten the images before their contrast is normalised; not where they already are.
+        seed: random seed of the choice of patches.
+        whiten_images: whether to whiten the images before their contrast is normalised; False for images that are
+            already whitened.
 
     Raises:
-        InputError: naming ``data_dir``, if there are no images of sufficient size.
+        InputError: naming ``data_dir``, if there are no images, or if one cannot be read or is too small.
     """
     images = _photographs() if source is None else _images(user_path(source, "data_dir"))
     generator = np.random.default_rng(seed)
@@ -49,15 +53,15 @@ def load_patches(source: str | None, *, seed: int, whiten_images: bool) -> tuple
         for part, into in zip((inner[:, :border], inner[:, border:]), parts, strict=True):
             if min(part.shape) < SIZE:
                 smallest = f"{SIZE + 2 * BORDER} x {round(SIZE / TEST_PART) + 2 * BORDER}"
-                shape = " x ".join(map(str, image.shape))
-                raise InputError("data_dir", f"{source} with an image of {shape}", f"images of at least {smallest}")
+                problem = f"{source} with an image of {' x '.join(map(str, image.shape))} pixels"
+                raise InputError("data_dir", problem, f"images of at least {smallest} pixels")
             into.append(part)
     train, test = (_crops(part, number, generator) for part, number in zip(parts, (NUMBER, TEST_NUMBER), strict=True))
     return train, test
 
 
 def _crops(images: list[FloatArray], number: int, generator: np.random.Generator) -> FloatArray:
-    """Random patches, the same number of each image but for the remainder."""
+    """Returns random patches, the same number from each image apart from the remainder."""
     patches = []
     for index, image in enumerate(images):
         share = number // len(images) + (index < number % len(images))
@@ -70,13 +74,13 @@ def _crops(images: list[FloatArray], number: int, generator: np.random.Generator
 def whiten(image: NDArray[np.floating]) -> NDArray[np.float64]:
     """Flattens the 1/f spectrum of a natural image and cuts off the highest frequencies, where noise prevails.
 
-    The filter is f exp(-(f / 0.39)^4), f in cycles a pixel, on the image reflected at its edges.
+    The filter is f exp(-(f / 0.39)^4), with f in cycles per pixel. It acts on the image reflected at its edges.
 
     Args:
-        image: shape (height, width).
+        image: grey image, shape (height, width).
 
     Returns:
-        Of the same shape, mean 0 and variance 1 (0 for a constant image).
+        Whitened image, shape (height, width), with mean 0 and variance 1 (variance 0 for a constant image).
 
     Reference:
         Olshausen and Field, Sparse Coding with an Overcomplete Basis Set, Vision Research 1997, section 3.
@@ -95,7 +99,10 @@ def normalise_contrast(image: NDArray[np.floating]) -> NDArray[np.float64]:
     """Divides an image by its local standard deviation, and by no less than a tenth of that of the whole image.
 
     Args:
-        image: whitened, shape (height, width).
+        image: whitened image, shape (height, width).
+
+    Returns:
+        Normalised image, shape (height, width).
     """
     squares = np.square(np.asarray(image, np.float64))
     local = ndimage.gaussian_filter(squares, CONTRAST_WIDTH)
@@ -110,7 +117,7 @@ def _photographs() -> list[NDArray[np.float64]]:
 
 
 def _grey(image: NDArray[np.number]) -> NDArray[np.float64]:
-    """Luminance of an image (height, width) or (height, width, channels of red, green, blue and more)."""
+    """Returns the luminance of an image (height, width) or (height, width, channels of red, green, blue and more)."""
     if image.ndim == 2:
         return image.astype(np.float64)
     return image[..., :3].astype(np.float64) @ np.array([0.299, 0.587, 0.114])
@@ -120,18 +127,18 @@ def _images(source: Path) -> list[NDArray[np.float64]]:
     if source.is_dir():
         paths = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURES)
         if not paths:
-            raise InputError("data_dir", f"{source}, which holds no picture", f"files {', '.join(PICTURES)}")
-        return [_picture(path) for path in paths]
+            raise InputError("data_dir", f"{source}, which holds no images", f"image files ({', '.join(PICTURES)})")
+        return [_image(path) for path in paths]
     if not source.exists():
         raise InputError("data_dir", f"{source}, which does not exist", "a folder of images, or a .npy or .npz file")
     return list(read_images(source, "data_dir").astype(np.float64))
 
 
-def _picture(path: Path) -> NDArray[np.float64]:
+def _image(path: Path) -> NDArray[np.float64]:
     try:
-        with Image.open(path) as picture:
-            # One channel of more than 8 bits, which a conversion to bytes would clip.
-            deep = picture.mode.startswith(("I", "F"))
-            return _grey(np.asarray(picture if deep else picture.convert("RGB")))
-    except Exception as error:  # A damaged picture may bring any.
-        raise InputError("data_dir", f"{path}, which cannot be read", "an intact picture") from error
+        with Image.open(path) as image:
+            # These images have one channel of more than 8 bits, which a conversion to bytes would clip.
+            deep = image.mode.startswith(("I", "F"))
+            return _grey(np.asarray(image if deep else image.convert("RGB")))
+    except Exception as error:  # A damaged image may raise any exception.
+        raise InputError("data_dir", f"{path}, which cannot be read", "an intact image") from error

@@ -16,46 +16,48 @@ from pyrocount.errors import InputError
 from .files import user_path
 
 Bytes = NDArray[np.uint8]
-# Training and test images, and the classes of all, those for training first, where there are any.
+# Training and test images, and the classes of all images (training images first), or None for a set without classes.
 Images = tuple[Bytes, Bytes, NDArray[np.integer[Any]] | None]
 
 
 def load_vision(name: str, data_dir: str | None, download: bool) -> Images:
-    """Training and test images of a set, of its official split: bytes of shape (N, channels, height, width).
-
-    With them come the classes of all images, those for training first; none for faces, which have many attributes.
+    """Loads the training and test images of a set in its official split.
 
     Args:
-        name: a key of ``SETS``.
-        data_dir: torchvision's root folder; by default ``data``.
-        download: whether to fetch what is missing into it.
+        name: name of the set, a key of ``SETS``.
+        data_dir: root folder of torchvision's sets; by default ``data``.
+        download: whether to download missing files into the root folder.
+
+    Returns:
+        Training and test images, bytes of shape (N, channels, height, width); and the classes of all images, with the
+        training images first, or None for faces, which have many attributes instead.
 
     Raises:
-        InputError: naming ``data``, if torchvision is not installed, or the set is missing or corrupt.
+        InputError: naming ``data``, if torchvision is not installed, or if the set is missing or corrupt.
     """
     root = user_path(data_dir or "data", "data_dir")
     try:
         from torchvision import datasets
     except (ImportError, RuntimeError) as error:
         problem = f"{name}, for which torchvision is missing ({str(error).splitlines()[0]})"
-        raise InputError("data", problem, 'pip install "pyrocount[vision]"') from error
+        raise InputError("data", problem, 'an installation with it: pip install "pyrocount[vision]"') from error
     loader, where = SETS[name]
     try:
         return loader(datasets, str(root), download)
-    except Exception as error:  # torchvision and its helpers raise whatever they meet.
+    except Exception as error:  # torchvision and its helpers raise exceptions of many kinds.
         if bad := _damaged(root / where, dict(datasets.CIFAR10.train_list + datasets.CIFAR10.test_list)):
             problem = f"{name}, of which {bad} is corrupt"
-            raise InputError("data", problem, "an intact file; delete it and give --download") from error
+            raise InputError("data", problem, "an intact file: delete this one and give --download") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         problem = f"{name}, which could not be loaded from {root / where} ({reason})"
         expected = (
-            f"--download (which also unpacks archives that are there), or --data-dir with the folder that holds {where}"
+            f"--download (which also unpacks archives that exist), or --data-dir with the folder that holds {where}"
         )
-        raise InputError("data", problem, "a connection for " + expected if download else expected) from error
+        raise InputError("data", problem, "an Internet connection for " + expected if download else expected) from error
 
 
 def _damaged(folder: Path, checksums: Mapping[str, str]) -> Path | None:
-    """The first file below a folder that is not what its name says; checksums are md5 by name."""
+    """Returns the first corrupt file below a folder, if there is one; ``checksums`` are MD5 sums by file name."""
     for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
         try:
             if path.name in checksums and hashlib.md5(path.read_bytes()).hexdigest() != checksums[path.name]:
@@ -69,9 +71,9 @@ def _damaged(folder: Path, checksums: Mapping[str, str]) -> Path | None:
                     if archive.testzip():
                         return path
             elif path.suffix in (".png", ".jpg"):
-                with Image.open(path) as picture:
-                    picture.load()
-        except Exception:  # Whatever it is, the file cannot be read.
+                with Image.open(path) as image:
+                    image.load()
+        except Exception:  # Any exception means that the file cannot be read.
             return path
     return None
 
@@ -83,7 +85,7 @@ def _check_idx(content: bytes) -> None:
 
 
 def _idx(make: Callable[[Any, str, bool, bool], Any], transpose: bool = False) -> Any:
-    """Grey images that torchvision holds in one tensor; EMNIST's lie on their sides."""
+    """Returns a loader of grey images that torchvision holds in one tensor; those of EMNIST need to be transposed."""
 
     def load(datasets: Any, root: str, download: bool) -> Images:
         parts = [make(datasets, root, part, download) for part in (True, False)]
@@ -95,7 +97,7 @@ def _idx(make: Callable[[Any, str, bool, bool], Any], transpose: bool = False) -
 
 
 def _cifar(datasets: Any, root: str, download: bool) -> Images:
-    """Colour images, each 2 x 2 pixels averaged to one: 16 x 16."""
+    """Loads colour images of 16 x 16 pixels, each of which is the average of 2 x 2 original pixels."""
     parts = [datasets.CIFAR10(root, train=part, download=download) for part in (True, False)]
     train, test = (_halved(part.data) for part in parts)
     return train, test, np.concatenate([part.targets for part in parts])
@@ -108,9 +110,10 @@ def _halved(images: Bytes) -> Bytes:
 
 
 def _omniglot(datasets: Any, root: str, download: bool) -> Images:
-    """White drawings on black, 28 x 28: the background alphabets for training, the evaluation ones for testing.
+    """Loads white drawings on black, of 28 x 28 pixels, with the characters as their classes.
 
-    The characters are the classes, those for testing after those for training.
+    The background alphabets are for training, and the evaluation alphabets are for testing. The classes for testing
+    are numbered after those for training.
     """
     parts = [list(datasets.Omniglot(root, background=part, download=download)) for part in (True, False)]
     train, test = (np.stack([_resized(255 - np.asarray(image), 28) for image, _ in part])[:, None] for part in parts)
@@ -119,7 +122,7 @@ def _omniglot(datasets: Any, root: str, download: bool) -> Images:
 
 
 def _celeba(datasets: Any, root: str, download: bool) -> Images:
-    """Faces, the central 148 x 148 pixels resized to 64 x 64."""
+    """Loads faces: their central 148 x 148 pixels, resized to 64 x 64."""
     parts = (datasets.CelebA(root, split=part, download=download) for part in ("train", "test"))
     train, test = (
         np.stack([_resized(np.asarray(face)[35:183, 15:163], 64) for face, _ in part]).transpose(0, 3, 1, 2)
@@ -132,7 +135,7 @@ def _resized(image: Bytes, size: int) -> Bytes:
     return np.asarray(Image.fromarray(image.astype(np.uint8)).resize((size, size), Image.Resampling.BOX))
 
 
-# What loads each, and the folder below the root where torchvision keeps it.
+# Loader of each set, and the folder below the root in which torchvision keeps the set.
 SETS: dict[str, tuple[Any, str]] = {
     "mnist": (_idx(lambda d, root, train, download: d.MNIST(root, train=train, download=download)), "MNIST"),
     "fashion-mnist": (

@@ -1,16 +1,18 @@
-"""Whether posterior counts can be trusted: checks of arrays, and posteriors for ArviZ."""
+"""Checks of whether posterior counts can be trusted, and posteriors for ArviZ."""
 
-from .arviz import to_arviz
+from .arviz import Chain, chains_to_arviz
 from .calibration import chance_distance, randomised_pit, ranks, uniformity_distance
 from .checks import Check, Verdict, check
 from .latents import aggregate_distance, match_latents
 from .predictive import Comparison, fano_factor, predictive_checks, rootogram
 
 __all__ = [
+    "Chain",
     "Check",
     "Comparison",
     "Verdict",
     "aggregate_distance",
+    "chains_to_arviz",
     "chance_distance",
     "check",
     "fano_factor",
@@ -19,6 +21,5 @@ __all__ = [
     "randomised_pit",
     "ranks",
     "rootogram",
-    "to_arviz",
     "uniformity_distance",
 ]

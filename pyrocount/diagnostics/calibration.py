@@ -1,4 +1,4 @@
-"""Whether probabilities are what they say: ranks among draws, which are uniform where the draws have the right law."""
+"""Calibration of distributions: ranks among draws, which are uniform if the draws have the right distribution."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ Ranks = NDArray[np.int64]
 
 
 def ranks(value: Array, draws: Array, *, seed: int = 0) -> Ranks:
-    """The rank of values among draws, from 0 to S; ties, which counts have many of, are broken at random.
+    """Returns the rank of each value among draws, from 0 to S; ties, common among counts, are broken at random.
 
-    Where values and draws have one law, the ranks are uniform. With values from the prior, data from the model given
-    them, and draws from the posterior of the data, that is simulation-based calibration.
+    If values and draws have the same distribution, the ranks are uniform. With values from the prior, data from the
+    model given these values, and draws from the posterior given the data, this is simulation-based calibration.
 
     Args:
-        value: any shape.
-        draws: shape (S, \\*shape).
-        seed: of the ties.
+        value: values to rank, any shape.
+        draws: draws among which the values are ranked, shape (S, \\*shape).
+        seed: random seed with which ties are broken.
 
     Reference:
         Talts, Betancourt, Simpson, Vehtari and Gelman, Validating Bayesian Inference Algorithms with Simulation-Based
@@ -33,19 +33,21 @@ def ranks(value: Array, draws: Array, *, seed: int = 0) -> Ranks:
 
 
 def randomised_pit(x: Array, replicates: Array, log_likelihood: Array | None = None, *, seed: int = 0) -> Array:
-    """The randomised probability integral transform of data under their predictive distributions.
+    """Computes the randomised probability integral transform (PIT) of data under their predictive distributions.
 
-    Replicates that are drawn from a posterior have seen the datum, and are too close to it. With the log likelihood of
-    each datum they are weighted by its inverse, so that they predict the datum from the rest of its observation.
+    A posterior has seen the datum, so that replicates from it are too close to the datum. If the log-likelihood of each
+    datum is given, the replicates are weighted by the inverse likelihood, so that they predict the datum from the rest
+    of its observation.
 
     Args:
-        x: any shape.
-        replicates: draws of the predictive distribution, shape (S, \\*shape).
-        log_likelihood: of each datum given the latents of each replicate, in nats, shape (S, \\*shape).
-        seed: of the randomisation.
+        x: data, any shape.
+        replicates: draws from the predictive distribution, shape (S, \\*shape).
+        log_likelihood: pointwise log-likelihood of each datum given the latents of each replicate, in nats, shape
+            (S, \\*shape).
+        seed: random seed of the randomisation.
 
     Returns:
-        Numbers between 0 and 1, of the shape of x, uniform where the predictive distributions are right.
+        PIT values between 0 and 1, of the shape of ``x``; uniform if the predictive distributions are right.
 
     References:
         Czado, Gneiting and Held, Predictive Model Assessment for Count Data, Biometrics 2009; Vehtari, Gelman and
@@ -61,19 +63,19 @@ def randomised_pit(x: Array, replicates: Array, log_likelihood: Array | None = N
     else:
         weights = softmax(-log_likelihood, axis=0)
     below, tied = ((weights * chosen).sum(0) for chosen in (replicates < x, replicates == x))
-    # The datum itself is one more of them.
+    # The datum itself counts as one more draw.
     pit: Array = (below + (tied + 1 / size) * np.random.default_rng(seed).random(x.shape)) / (1 + 1 / size)
     return pit
 
 
 def uniformity_distance(values: Array) -> Array:
-    """How far each column is from uniform: the largest distance between the two distribution functions.
+    """Returns the distance of each column from uniform: the largest difference of the two distribution functions.
 
     Args:
-        values: between 0 and 1, shape (N, K).
+        values: values between 0 and 1, shape (N, K).
 
     Returns:
-        Kolmogorov's statistic, shape (K,), to be compared with ``chance_distance(N)``.
+        Kolmogorov's statistic of each column, shape (K,), to be compared with ``chance_distance(N)``.
 
     >>> uniformity_distance(np.array([[0.125, 0.9], [0.375, 0.9], [0.625, 0.9], [0.875, 0.9]])).round(3).tolist()
     [0.125, 0.9]
@@ -86,7 +88,10 @@ def uniformity_distance(values: Array) -> Array:
 
 
 def chance_distance(number: int) -> float:
-    """What ``uniformity_distance`` is on average of so many uniform values: the mean of Kolmogorov's distribution.
+    """Returns the average ``uniformity_distance`` of uniform values: the mean of Kolmogorov's distribution.
+
+    Args:
+        number: number of values.
 
     >>> round(chance_distance(1000), 4)
     0.0275

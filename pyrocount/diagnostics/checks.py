@@ -1,4 +1,4 @@
-"""A diagnostic number, what it means, and from where on it is bad."""
+"""Diagnostic numbers with their meaning and the thresholds that make them good, doubtful or bad."""
 
 import math
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ Verdict = Literal["good", "doubtful", "bad", "unknown"]
 
 @dataclass(frozen=True)
 class Check:
-    """A number with the thresholds that colour it.
+    """Diagnostic number with the thresholds of its verdict.
 
     Attributes:
-        name: of the number.
-        value: the number.
-        good: up to here it is good; from here on, where ``bad`` is smaller.
-        bad: beyond this it is bad; in between, doubtful.
-        sentence: how to read it.
+        name: name of the number.
+        value: value of the number.
+        good: threshold up to which the number is good; or from which on it is good, if ``bad`` is smaller.
+        bad: threshold beyond which the number is bad; between ``good`` and ``bad`` it is doubtful.
+        sentence: explanation of the number for readers of a report.
 
     >>> Check("k-hat above 0.7", 0.3, good=0.05, bad=0.25, sentence="...").verdict
     'bad'
@@ -32,7 +32,7 @@ class Check:
 
     @property
     def verdict(self) -> Verdict:
-        """``"unknown"`` where there is no number."""
+        """Returns the verdict on the number; ``"unknown"`` if it is NaN."""
         if math.isnan(self.value):
             return "unknown"
         sign = 1 if self.bad >= self.good else -1
@@ -48,84 +48,88 @@ class _Reading(NamedTuple):
     sentence: str
 
 
+# Name, thresholds and explanation of each diagnostic number.
 READINGS = {
     "k_hat": _Reading(
         "observations with k-hat above 0.7",
         0.05,
         0.25,
-        "The fraction of observations whose posterior misses where the exact one has mass, so that no weighting "
-        "repairs it. With a few, mistrust these; with many, the encoder or the family is too simple. The weights "
-        "become uneven with the number of latents, as their errors add up.",
+        "This is the fraction of observations whose posterior misses regions where the exact posterior has mass, so "
+        "that importance weights cannot repair it. If these observations are few, mistrust them; if they are many, the "
+        "encoder or the family of the posterior is too simple. With more latents the weights become less even, because "
+        "the errors of the latents add up.",
     ),
     "effective": _Reading(
         "effective part of the samples",
         0.25,
         0.01,
-        "What a posterior sample, of the middle observation, is worth beside a sample of the exact posterior. Near 1 "
-        "the posterior is exact; below a hundredth it is far off.",
+        "This is the worth of one posterior sample of the median observation, in samples of the exact posterior. Near "
+        "1 the posterior is almost exact; below 0.01 it is far off.",
     ),
     "predictive": _Reading(
         "error of the predicted statistics",
         0.05,
         0.2,
-        "How far the statistics of data drawn from the posterior are from those of the data, relative to them: the "
-        "worst of those that chance does not explain (p below 0.05). With many data a small p may belong to "
-        "a small error. It is the model that fails here, not the posterior; where the variance is far off, the noise "
-        "of the likelihood is, for which there is --learn-scale.",
+        "Statistics of data drawn from the posterior are compared with those of the data. This is the largest relative "
+        "error that chance does not explain (p below 0.05). With many data, a small p may belong to a small error. A "
+        "large error is a failure of the model, not of the posterior. If the variance is far off, so is the noise of "
+        "the observation distribution, which --learn-scale fits to the data.",
     ),
     "pit": _Reading(
         "distance of the PIT from uniform, beyond chance",
         0.05,
         0.15,
-        "Where each datum lies in its distribution given the rest of its observation. A histogram with a hump says "
-        "that predictions are too wide (as with a fixed scale of the noise), with horns too narrow, with a "
-        "slope shifted.",
+        "The PIT says where each datum lies in its predictive distribution given the rest of its observation. A hump "
+        "in the histogram means that the predictions are too wide (as with a fixed scale of the noise), horns mean "
+        "that they are too narrow, and a slope means that they are shifted.",
     ),
     "aggregate": _Reading(
         "distance of the aggregate posterior from the prior, beyond chance",
         0.05,
         0.15,
-        "How far the latents of all data together are from the prior, on average over the latents (largest difference "
-        "of the distribution functions). Where it is large, samples of the prior are not like the data.",
+        "The aggregate posterior is the distribution of the latents of all data together. Its distance from the prior "
+        "is the largest difference of the distribution functions, averaged over the latents. If it is large, samples "
+        "of the prior are not like the data.",
     ),
     "calibration": _Reading(
         "distance of the calibration ranks from uniform, beyond chance",
         0.03,
         0.12,
-        "Simulation-based calibration: latents of the prior, data drawn from them, and the rank of each true latent "
-        "among posterior samples, which is uniform where inference is exact. Horns mean that the posterior is too "
-        "narrow, a hump too wide, a slope biased.",
+        "Simulation-based calibration draws latents from the prior and data given these latents, and ranks each true "
+        "latent among posterior samples. The ranks are uniform if inference is exact. Horns in the histogram mean that "
+        "the posterior is too narrow, a hump means that it is too wide, and a slope means that it is biased.",
     ),
     "dead": _Reading(
         "dead latents",
         0.1,
         0.5,
-        "The fraction of latents whose posterior is the prior for all data. They cost nothing and carry nothing: fewer "
-        "latents, or a slower annealing of the KL weight, would do as well.",
+        "This is the fraction of latents whose posterior is the prior for all data. These latents cost nothing and "
+        "carry nothing. Use fewer latents, or anneal the KL weight more slowly.",
     ),
     "hard_soft": _Reading(
         "gap between hard and soft samples, relative to the KL divergence",
         0.02,
         0.1,
-        "How much worse the data are explained by exact counts than by the relaxed samples of training. Where it is "
-        "large, training has found a model of its relaxation: lower the temperature.",
+        "This is how much worse exact counts explain the data than the relaxed samples of training do. If it is "
+        "large, training has fitted a model of the relaxation instead of the counts: lower the temperature.",
     ),
     "restarts": _Reading(
         "cosine of matched latents between restarts",
         0.8,
         0.3,
-        "The columns of the decoder of latents that the Hungarian algorithm pairs, in the middle. Near 1 the fits "
-        "agree on what each latent stands for; else no single latent may be interpreted.",
+        "The Hungarian algorithm pairs the latents of two fits by their columns of the decoder; this is the median "
+        "cosine of the pairs. Near 1 the fits agree on what each latent stands for; otherwise no single latent may be "
+        "interpreted.",
     ),
 }
 
 
 def check(key: str, value: float) -> Check:
-    """A number with its name, thresholds and sentence.
+    """Builds the check of a diagnostic number, with its name, thresholds and explanation.
 
     Args:
-        key: of ``READINGS``.
-        value: the number.
+        key: key of the number in ``READINGS``.
+        value: value of the number.
 
     >>> check("dead", 0.05).verdict
     'good'

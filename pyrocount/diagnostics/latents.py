@@ -1,4 +1,4 @@
-"""Latents of a fitted model beside their prior, and beside those of another fit."""
+"""Comparisons of the latents of a fitted model with their prior, and with the latents of another fit."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ Array = NDArray[np.floating[Any]]
 
 
 def aggregate_distance(posterior: Array, prior: Array) -> Array:
-    """How far the posterior of each latent, averaged over observations, is from its prior.
+    """Returns the distance of each latent's posterior, averaged over observations, from its prior.
 
     A model whose aggregate posterior is not its prior generates from latents that no data have.
 
     Args:
-        posterior: samples of the latents of data, shape (S, N, K).
+        posterior: posterior samples of the latents of N observations, shape (S, N, K).
         prior: samples of the prior, shape (M, K).
 
     Returns:
-        The largest distance between the two distribution functions, from 0 to 1, shape (K,).
+        Largest difference of the two distribution functions of each latent, from 0 to 1, shape (K,).
 
     Reference:
         Hoffman and Johnson, ELBO Surgery, NIPS workshop on Advances in Approximate Bayesian Inference 2016.
@@ -35,16 +35,19 @@ def aggregate_distance(posterior: Array, prior: Array) -> Array:
 
 
 def match_latents(reference: Array, dictionary: Array, *, symmetric: bool = False) -> tuple[NDArray[np.int64], Array]:
-    """Pairs the latents of two fits, whose order means nothing, by what they do in the decoder.
+    """Pairs the latents of two fits, whose order means nothing, by their columns of the decoder.
+
+    The pairs are those with the largest sum of cosines, or of the magnitudes of the cosines if ``symmetric`` (the
+    Hungarian algorithm).
 
     Args:
-        reference: what each latent of the one adds to the decoder's output, shape (K, \\*shape).
-        dictionary: the same of the other.
+        reference: response of the decoder of the first fit to one unit of each latent, shape (K, \\*shape).
+        dictionary: response of the decoder of the second fit to one unit of each latent, shape (K, \\*shape).
         symmetric: whether columns of opposite sign are alike, as those of Gaussian latents are.
 
     Returns:
-        For each latent of the reference the one of the other fit, shape (K,), so that the sum of the cosines of the
-        pairs, or of their magnitudes, is the largest (the Hungarian algorithm), and the cosines, shape (K,).
+        Number of the second fit's latent that is paired with each latent of the first fit, shape (K,), and the cosine
+        of each pair, shape (K,).
 
     >>> order, cosine = match_latents(np.eye(3), np.eye(3)[[2, 0, 1]] * 5)
     >>> order.tolist(), cosine.tolist()

@@ -1,4 +1,4 @@
-"""Whether data drawn from the posterior look like the data."""
+"""Posterior predictive checks: comparisons of data drawn from the posterior with the observed data."""
 
 import math
 from collections.abc import Callable
@@ -10,22 +10,23 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
 
+# Fraction of the draws in the interval of a statistic.
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A statistic of the data beside that of data drawn from the posterior.
+    """Statistic of the data beside the same statistic of data drawn from the posterior.
 
     Attributes:
-        name: of the statistic.
-        observed: of the data.
-        predicted: mean over the draws.
-        low: lower end of the interval with 95 % of the draws.
-        high: upper end.
-        p_value: two-sided; small where hardly any draw is as extreme as the data.
-        error: distance of ``predicted`` from ``observed``, relative to the latter (for data other than counts, a mean
-            or maximum is relative to their standard deviation).
+        name: name of the statistic.
+        observed: statistic of the data.
+        predicted: mean of the statistic over the draws.
+        low: lower end of the interval that holds the statistic of 95 % of the draws.
+        high: upper end of the interval that holds the statistic of 95 % of the draws.
+        p_value: two-sided p-value; small if hardly any draw is as extreme as the data.
+        error: distance of ``predicted`` from ``observed``, relative to ``observed``; for the mean and the maximum of
+            data other than counts, relative to the standard deviation of the data.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Comparison:
 
 
 def fano_factor(x: Array) -> float:
-    """Variance over mean across observations (N, ...), averaged over the features that are ever active.
+    """Returns variance over mean across observations (N, ...), averaged over the features that are ever active.
 
     >>> fano_factor(np.array([[0.0, 0.0], [2.0, 0.0]]))
     1.0
@@ -56,18 +57,19 @@ STATISTICS: dict[str, Callable[[Array], float]] = {
     "zero fraction": lambda x: float(np.mean(x == 0)),
     "maximum": lambda x: float(np.max(x)),
 }
+# Names of the statistics that are compared for counts, and for other data.
 OF_COUNTS = ("mean", "Fano factor", "zero fraction", "maximum")
 OF_NUMBERS = ("mean", "variance", "maximum")
 
 
 def predictive_checks(x: Array, replicates: Array, *, counts: bool) -> list[Comparison]:
-    """Posterior predictive checks of data as a whole.
+    """Compares statistics of all data with those of draws from the posterior predictive distribution.
 
     Args:
         x: observations, shape (N, \\*shape).
-        replicates: draws of the posterior predictive distribution, shape (S, N, \\*shape).
-        counts: whether the data are counts: mean, Fano factor, zero fraction and maximum are compared; else mean,
-            variance and maximum.
+        replicates: draws from the posterior predictive distribution, shape (S, N, \\*shape).
+        counts: whether the data are counts. For counts, mean, Fano factor, zero fraction and maximum are compared; for
+            other data, mean, variance and maximum.
 
     Reference:
         Gelman, Meng and Stern, Posterior Predictive Assessment of Model Fitness via Realized Discrepancies, Statistica
@@ -91,7 +93,7 @@ def predictive_checks(x: Array, replicates: Array, *, counts: bool) -> list[Comp
         size = abs(observed) if counts or name == "variance" else float(np.std(x, dtype=np.float64))
         miss = abs(predicted - observed)
         error = 0.0 if miss == 0 else miss / size if size > 0 and math.isfinite(miss) else math.inf
-        # Where neither has one, as the Fano factor of what is never active, there is nothing to compare.
+        # If both are NaN, as the Fano factors of features that are never active, there is nothing to compare.
         error = math.nan if math.isnan(predicted) and math.isnan(observed) else error
         p_value = min(1.0, 2 * float(min(above, below)))
         found.append(Comparison(name, observed, predicted, float(low), float(high), p_value, error))
@@ -99,15 +101,16 @@ def predictive_checks(x: Array, replicates: Array, *, counts: bool) -> list[Comp
 
 
 def rootogram(counts: Array, expected: Array, *, largest: int = 40) -> tuple[Array, Array]:
-    """How often each count is observed and expected, from 0 on, for a picture of their square roots.
+    """Returns how often each count is observed and expected, for a figure of the square roots.
 
     Args:
-        counts: observed, any shape.
+        counts: observed counts, any shape.
         expected: draws of the expected counts, any shape.
-        largest: count from which on all are taken together.
+        largest: count from which on all counts are pooled.
 
     Returns:
-        Observed and expected relative frequencies of 0, 1, ..., up to the largest that occurs or ``largest``.
+        Observed and expected relative frequencies of the counts 0, 1, ..., up to the largest count that occurs, or up
+        to ``largest``.
 
     Reference:
         Tukey, Some Graphic and Semigraphic Displays, 1972; Kleiber and Zeileis, Visualizing Count Data Regressions

@@ -1,6 +1,6 @@
 """Relaxed count distributions for torch and Pyro."""
 
-from . import kl as _kl  # noqa: F401  (registers the divergences)
+from . import kl as _kl  # noqa: F401  (the import registers the KL divergences)
 from .count_distribution import CountDistribution
 from .relaxations import ArrivalTimes, Discrete, GumbelSoftmax, Relaxation, SteinChen, StraightThrough
 from .relaxed_categorical import RelaxedCategorical

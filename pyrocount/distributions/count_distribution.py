@@ -1,4 +1,4 @@
-"""What the count distributions share: a Poisson count, drawn through a relaxation, of a fixed or a random rate."""
+"""Base class of the count distributions: a Poisson count of a fixed or a random rate, drawn through a relaxation."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 
-from pyrocount.arguments import broadcasts
-from pyrocount.errors import InputError
+from pyrocount.errors import InputError, broadcasts
 
 from .relaxations import Discrete, Relaxation, with_derivative
 
@@ -19,12 +18,12 @@ Parameter = Tensor | float
 
 
 class CountDistribution(TorchDistribution):
-    """Base of the relaxed distributions: everything but their parameters, moments and log_prob."""
+    """Base class of the relaxed count distributions, which add their parameters, moments and ``log_prob``."""
 
     def __init__(self, parameters: dict[str, Parameter], relaxation: Relaxation, validate_args: bool | None) -> None:
         for name, value in parameters.items():
             if isinstance(value, Tensor) and not value.is_floating_point():
-                raise TypeError(f"{name}: got a tensor of {value.dtype}, expected a floating dtype")
+                raise TypeError(f"{name}: got a tensor of dtype {value.dtype}, expected a floating-point dtype")
         if not isinstance(relaxation, Relaxation):
             raise TypeError(f"relaxation: got {relaxation!r}, expected a relaxation such as ArrivalTimes(0.1)")
         self.relaxation = relaxation
@@ -36,11 +35,11 @@ class CountDistribution(TorchDistribution):
         shape = tensors[0].shape
         if not broadcasts(relaxation.batch_shape, shape):
             problem = f"a tensor of shape {tuple(relaxation.batch_shape)}"
-            raise InputError("temperature", problem, f"a shape that broadcasts with {tuple(shape)}")
+            raise InputError("temperature", problem, f"a shape that broadcasts to the batch shape {tuple(shape)}")
         super().__init__(shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: "CountDistribution | None" = None) -> "CountDistribution":
-        """The same distribution, of a wider batch shape; its class, and so its KL divergence, stays."""
+        """Returns the distribution with a wider batch shape; its class, and with it the KL divergence, stays."""
         new: CountDistribution = self._get_checked_instance(type(self), _instance)
         new.relaxation = self.relaxation
         new._given = self._given
@@ -59,24 +58,24 @@ class CountDistribution(TorchDistribution):
 
     @property
     def counts(self) -> "CountDistribution":
-        """The same distribution with exact counts and no gradient through them; its moments are the counts'."""
+        """Returns the same distribution with exact counts, without a gradient; its moments are those of the counts."""
         new = self.expand(self.batch_shape)
         new.relaxation = Discrete()
         return new
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether gradients flow through samples."""
+        """Returns whether gradients flow through samples."""
         return self.relaxation.has_rsample
 
     @constraints.dependent_property(event_dim=0)
     def support(self) -> constraints.Constraint:
-        """The nonnegative integers for hard relaxations, the nonnegative reals for soft ones."""
+        """Returns the nonnegative integers for hard relaxations, the nonnegative reals for soft relaxations."""
         return constraints.nonnegative_integer if self.relaxation.is_discrete else constraints.nonnegative
 
     @abstractmethod
     def _draw_rate(self, shape: torch.Size) -> Tensor:
-        """The Poisson rates behind samples of this shape, differentiable."""
+        """Draws the Poisson rates of samples of this shape, with gradients to the parameters."""
 
     def _checked_rate(self, sample_shape: Sequence[int]) -> Tensor:
         rate = self._draw_rate(self._extended_shape(torch.Size(sample_shape)))
@@ -93,11 +92,11 @@ class CountDistribution(TorchDistribution):
         """Draws values of shape (\\*sample_shape, \\*batch_shape), with the gradient of the relaxation.
 
         Raises:
-            NotImplementedError: if the relaxation has none.
+            NotImplementedError: if the relaxation has no gradient.
         """
         if not self.has_rsample:
-            raise NotImplementedError(f"{self.relaxation} has no gradient; call sample()")
+            raise NotImplementedError(f"{self.relaxation} draws samples without a gradient; call sample()")
         rate = self._checked_rate(sample_shape)
         value, slope = self.relaxation.draw(rate)
-        # Where the rate underflows to 0 so does the slope, and the clamp keeps their ratio from being NaN.
+        # Where the rate underflows to 0, so does the slope. The clamp keeps their ratio from being NaN.
         return with_derivative(value, rate, slope / rate.detach().clamp(min=torch.finfo(rate.dtype).tiny))

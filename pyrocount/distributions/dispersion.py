@@ -1,4 +1,4 @@
-"""What two dispersions add to the Kullback-Leibler divergence of negative binomials; for float64 tensors."""
+"""KL divergence between negative binomials of one mean and two dispersions, for float64 tensors."""
 
 import math
 from typing import Any
@@ -9,31 +9,32 @@ from torch.autograd import Function
 
 from .overrides import overridable
 
-# Stands for the total_count of a Poisson distribution, in which every term below has its limit.
+# The total_count that stands for a Poisson distribution; at this value every term below has reached its limit.
 POISSON = 1e200
-# Step in log t, and the parts of the integral left out below the first node and beyond the last. Absolute errors of
-# 1e-9 and 1e-5 for means from 1e-4 to 1e4 and total_counts from 1e-3 to 1e6.
+# Largest step in log t, and the parts of the integral that are left out below the first node and beyond the last. The
+# absolute errors are 1e-9 and 1e-5 for means from 1e-4 to 1e4 and total_counts from 1e-3 to 1e6.
 FINE = 0.34, 1e-11, math.exp(-40)
 COARSE = 0.58, 1e-6, math.exp(-18)
-# Where looking at the values would wait for the device, as many nodes as that range needs.
+# Number of nodes where the values are not read because that would wait for the device; enough for the range above.
 NODES = 128
+# Largest number of nodes where the values are read.
 MOST_NODES = 1024
 
 
 @overridable
 def dispersion_divergence(mean: Tensor, total_count: Tensor, other: Tensor, fine: bool = True) -> Tensor:
-    r"""KL(NB(r, m) || NB(s, m)) for a mean m and total_counts r and s, all of one shape.
+    r"""Computes KL(NB(r, m) || NB(s, m)) for a mean m and total_counts r and s, all of one shape.
 
-    With the Malmsten-type integral of log gamma,
+    By the Malmsten-type integral of log gamma, the divergence is
 
     .. math::
         \int_0^\infty \frac{e^{-st} - e^{-rt}}{t}\, B(t)\, dt + s \log(1 + m/s) - r \log(1 + m/r), \qquad
         B(t) = \frac{1 - E e^{-zt}}{1 - e^{-t}} - m e^{-mt},
 
-    where z is NB(r, m). Taking out :math:`m e^{-mt}`, whose share is known in closed form, leaves an integrand that is
-    small where the divergence is, and that has a limit for Poisson distributions, r or s infinite. The trapezoid rule
-    in log t, one node at a time, keeps the memory at the size of the arguments. Unless ``fine``, the result is good for
-    float32.
+    where z follows NB(r, m). The term :math:`m e^{-mt}`, whose integral has a closed form, leaves an integrand that is
+    small where the divergence is small, and that has a limit for Poisson distributions, where r or s is infinite. The
+    trapezoid rule in log t adds one node at a time, so that the memory stays at the size of the arguments. Unless
+    ``fine`` is true, the result is only accurate enough for float32.
     """
     value: Tensor = _DispersionDivergence.apply(mean, total_count, other, fine)
     return value
@@ -51,18 +52,18 @@ class _DispersionDivergence(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         m, r, s, *gradients = ctx.saved_tensors
         if torch.is_grad_enabled():
-            # A second derivative is asked for: through all nodes, in the memory of all nodes.
+            # A second derivative is needed: autograd goes through all nodes and takes the memory of all nodes.
             _, *gradients = _integrate(m, r, s, ctx.fine, differentiate=True)
         return *(grad * gradient for gradient in gradients), None
 
 
 def _integrate(m: Tensor, r: Tensor, s: Tensor, fine: bool, differentiate: bool) -> list[Tensor]:
-    """The divergence and, if asked for, its derivatives with respect to m, r and s."""
+    """Computes the divergence and, if ``differentiate`` is true, its derivatives with respect to m, r and s."""
     longest, below, beyond = FINE if fine else COARSE
     sign = torch.where(r < s, -1.0, 1.0).to(m)
     gap = sign * (r - s)
     smaller = torch.minimum(r, s)
-    # Near 0 the integrand is about this times t min(1, gap t); far out it is at most exp(-smaller t).
+    # Near t = 0 the integrand is about slope * t * min(1, gap * t); for large t it is at most exp(-smaller * t).
     slope = m * (m * (1 + 1 / r) + 1)
     start = torch.maximum(below / slope, torch.sqrt(below / slope / gap.clamp(min=1e-300))).log()
     start = torch.minimum(start, -smaller.log())

@@ -1,13 +1,14 @@
 """Kullback-Leibler divergences between count distributions, in nats, registered with torch.
 
-They are those of the counts, for every relaxation, between ours and torch's Poisson and negative binomial in any order.
-For a q of mean m and total_count r, and a p of total_count s,
+For every relaxation they are the divergences between the exact counts. At least one of the two distributions is
+relaxed; the other may be torch's Poisson or negative binomial. For a q of mean m and total_count r, and a p of
+total_count s,
 
     KL(q || p) = KL(NB(r, m) || NB(s, m)) + KL(NB(s, m) || p),
 
-since NB(s, m) is the member of p's exponential family that is closest to q. The second term is a deviance in closed
-form; the first vanishes where the total_count is shared, and is an integral elsewhere. A Poisson distribution is the
-limit of an infinite total_count.
+since NB(s, m) is the member of p's exponential family that is closest to q. The second term is half a deviance, in
+closed form. The first term vanishes where r and s are equal, and is an integral elsewhere. A Poisson distribution is
+the limit of an infinite total_count.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,10 @@ from .relaxed_poisson import RelaxedPoisson
 
 @dataclass(frozen=True)
 class _Counts:
-    """Parameters in float64; the log mean is ``location + log_size``: log_rate + 0, or logits + log(total_count)."""
+    """Parameters of a count distribution in float64.
+
+    The log mean is ``location + log_size``, which is log_rate + 0 or logits + log(total_count).
+    """
 
     mean: Tensor
     location: Tensor
@@ -62,7 +66,7 @@ def _kl(q: _Family, p: _Family) -> Tensor:
     a, b = _counts(q), _counts(p)
     shared = _shared(a.total_count, b.total_count)
     if shared and a.is_log and b.is_log:
-        # The sizes cancel, but for their gradients where they merely coincide.
+        # The log sizes cancel. Their difference is kept for its gradient, as two tensors may merely have equal values.
         delta = (a.location - b.location) + (a.log_size - b.log_size)
     else:
         delta = log_ratio(a.mean, b.mean, a.location + a.log_size, b.location + b.log_size)
@@ -85,9 +89,10 @@ def _dtype(d: _Family) -> torch.dtype:
 
 
 def _shared(a: Tensor | None, b: Tensor | None) -> bool:
-    """Whether two total_counts have equal values; the integral and its gradient are then 0.
+    """Returns whether two total_counts have equal values; the integral and its gradient are then 0.
 
-    Elsewhere than on a CPU only one tensor counts as equal: to compare values would wait for the device.
+    On a device other than a CPU only one and the same tensor counts as equal, because comparing values would wait for
+    the device.
     """
     if a is None or b is None:
         return a is b
@@ -108,7 +113,10 @@ def _kl_masked_p(q: CountDistribution, p: MaskedDistribution) -> Tensor:
 
 
 def _kl_of_masks(q: Distribution, p: Distribution, mask: Tensor | bool) -> Tensor:
-    """Pyro has it for two masked distributions alone, and falls back to Monte Carlo where one is masked."""
+    """Computes the KL divergence where one of the two distributions is masked.
+
+    Pyro has a rule only for two masked distributions, and falls back to Monte Carlo where one is masked.
+    """
     return scale_and_mask(kl_divergence(q, p), mask=mask)
 
 

@@ -2,7 +2,8 @@
 
 They are computed in float64, whatever the dtype of their arguments: with a log rate of 18 the rounding of float32 alone
 would cost an error of 1e-4. Counts from ``STIRLING_FROM`` on are treated as in C. Loader, Fast and Accurate Computation
-of Binomial Probabilities, 2000: a Stirling series, and the distance of the count from the mean as a deviance.
+of Binomial Probabilities, 2000: the log probability is the sum of a Stirling series and a deviance, which measures the
+distance of the count from the mean.
 """
 
 import math
@@ -28,7 +29,7 @@ from .special import (
 
 @overridable
 def poisson_log_pmf(count: Tensor, rate: Tensor | None = None, log_rate: Tensor | None = None) -> Tensor:
-    """log Poisson(count; rate) with one of the two parameters, broadcast over the arguments."""
+    """Returns log Poisson(count; rate), given the rate or its logarithm; the arguments broadcast."""
     parameter = rate if log_rate is None else log_rate
     count, parameter = torch.broadcast_tensors(count, parameter)
     result: Tensor = _PoissonLogPMF.apply(count, parameter, log_rate is not None)
@@ -39,7 +40,7 @@ def poisson_log_pmf(count: Tensor, rate: Tensor | None = None, log_rate: Tensor 
 def negative_binomial_log_pmf(
     count: Tensor, total_count: Tensor, probs: Tensor | None = None, logits: Tensor | None = None
 ) -> Tensor:
-    """log NB(count; total_count, p) with one of the parameters of p, broadcast over the arguments."""
+    """Returns log NB(count; total_count, p), given p or its logits; the arguments broadcast."""
     parameter = probs if logits is None else logits
     count, total_count, parameter = torch.broadcast_tensors(count, total_count, parameter)
     result: Tensor = _NegativeBinomialLogPMF.apply(count, total_count, parameter, logits is not None)
@@ -76,7 +77,7 @@ class _PoissonLogPMF(Function):
         k, parameter = count.double(), parameter.double()
         rate, log_rate = (parameter.exp(), parameter) if is_log else (parameter, parameter.log())
         log_pmf = select(k < STIRLING_FROM, _few_poisson, _many_poisson, k, rate, log_rate)
-        # An overflowing rate makes both NaN.
+        # Where the rate overflows, both formulas give NaN.
         log_pmf = log_pmf.where(rate < math.inf, -rate)
         return _finite(log_pmf, dtype).where((k == 0) | (log_rate > -math.inf), -math.inf)
 
@@ -145,7 +146,7 @@ class _NegativeBinomialLogPMF(Function):
 
 
 def _batched(info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The inputs of an elementwise function with the dimension that vmap hides in front."""
+    """Returns the inputs of an elementwise function, with the dimension that vmap hides moved to the front."""
     *tensors, flag = inputs
     moved = [
         tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
@@ -155,6 +156,6 @@ def _batched(info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]
 
 
 def _finite(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Converts finite numbers to a dtype whose range may be too narrow for them."""
+    """Converts numbers to a dtype, clamped to the finite range of this dtype; NaN stays NaN."""
     limits = torch.finfo(dtype)
     return x.clamp(limits.min, limits.max).to(dtype)

@@ -1,4 +1,4 @@
-"""Functions with an autograd rule of their own as functions that subclasses of tensors can override."""
+"""Decorator that lets tensor subclasses override functions with an autograd rule of their own."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -11,10 +11,10 @@ Arguments = ParamSpec("Arguments")
 
 
 def overridable(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor]:
-    """Lets a function honour ``__torch_function__``.
+    """Makes a function honour ``__torch_function__``.
 
-    A ``torch.autograd.Function`` does not. Pyro's ``TraceGraph_ELBO`` follows samples through the model in tensors of a
-    class of its own, and would lose the gradient of what such a function makes of them without a word.
+    A ``torch.autograd.Function`` alone does not honour it. Pyro's ``TraceGraph_ELBO`` follows samples through the model
+    in a tensor subclass of its own, and would silently lose the gradient through such a function.
     """
 
     @wraps(function)

@@ -1,26 +1,26 @@
-"""Poisson counts of many small rates, faster than ``torch.poisson`` on a CPU."""
+"""Sampler of Poisson counts, faster on a CPU than ``torch.poisson`` where many rates are small."""
 
 import math
 
 import torch
 from torch import Tensor
 
-# Below this mean rate, and from this size on, a process is faster than a count an element.
+# Mean rate below which, and number of rates from which, one Poisson process is faster than a draw for each rate.
 SPARSE, LARGE = 0.5, 4096
 
 
 def poisson(rate: Tensor) -> Tensor:
-    """Exact Poisson counts of finite rates, of their shape and dtype.
+    """Draws exact Poisson counts of finite rates, of the shape and dtype of the rates.
 
-    Many small rates on a CPU are laid end to end on a line, and the arrivals of one Poisson process of rate 1 on it are
-    counted in each: the work is in proportion to the number of arrivals. On other devices, and for larger rates, it is
-    ``torch.poisson``.
+    Many small rates on a CPU are laid end to end on a line as intervals. The arrivals of one Poisson process of rate 1
+    on this line are counted in each interval, so that the work is proportional to the number of arrivals. On other
+    devices, and for few or larger rates, ``torch.poisson`` draws the counts.
     """
     if rate.device.type != "cpu" or torch.compiler.is_compiling() or rate.numel() < LARGE:
         return torch.poisson(rate)
     ends = rate.flatten().cumsum(0, dtype=torch.float64)
     total = ends[-1].item()
-    # A negative or overflowing rate is left to torch, which refuses it.
+    # Negative and overflowing rates are left to torch, which rejects them.
     if not total < SPARSE * rate.numel() or not (rate >= 0).all():
         return torch.poisson(rate)
     enough = int(total + 8 * math.sqrt(total) + 30)

@@ -1,11 +1,11 @@
-"""The negative binomial distribution with a choice of how gradients flow through its counts."""
+"""Negative binomial distribution with a choice of how gradients flow through its counts."""
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all, lazy_property
 
-from pyrocount.arguments import exactly_one
+from pyrocount.errors import exactly_one
 
 from .count_distribution import CountDistribution
 from .log_pmf import negative_binomial_log_pmf
@@ -13,7 +13,7 @@ from .relaxations import ArrivalTimes, Relaxation
 
 
 class RelaxedNegativeBinomial(CountDistribution):
-    r"""Overdispersed counts that carry a gradient, in torch's parameters.
+    r"""Overdispersed, negative-binomial counts that carry a gradient, with the parameters of torch.
 
     .. math::
         p(z) = \frac{\Gamma(z + r)}{\Gamma(r)\,\Gamma(z + 1)}\, (1 - p)^r p^z, \qquad
@@ -25,23 +25,24 @@ class RelaxedNegativeBinomial(CountDistribution):
     both parameters.
 
     ``log_prob`` and ``kl_divergence`` are those of the underlying counts, ``log_prob`` continued to real values by the
-    gamma function; ``mean`` and ``variance`` are those of what ``rsample`` draws. ``support`` is the nonnegative reals
-    for a soft relaxation, the nonnegative integers for one whose values are exact counts.
+    gamma function; ``mean`` and ``variance`` are those of the values that ``rsample`` draws. ``support`` is the
+    nonnegative reals for a soft relaxation, and the nonnegative integers for a relaxation whose values are exact
+    counts.
 
     References:
         Zhang et al., Negative Binomial Variational Autoencoders, arXiv 2508.05423, section 4.
         Figurnov, Mohamed and Mnih, Implicit Reparameterization Gradients, NeurIPS 2018 (the Gamma).
 
     Args:
-        total_count: dispersion r, positive, any shape. The larger, the closer to a Poisson distribution.
-        probs: p, in [0, 1), broadcast with ``total_count``.
-        logits: log(p / (1 - p)), in place of ``probs``.
-        relaxation: how counts are sampled and differentiated.
+        total_count: dispersion r, positive, any shape; the larger it is, the closer are the counts to Poisson counts.
+        probs: probability p, in [0, 1), broadcast with ``total_count``.
+        logits: log odds log(p / (1 - p)), in place of ``probs``.
+        relaxation: relaxation that samples and differentiates the counts.
         validate_args: whether arguments and values are checked; None follows the global setting.
 
     Raises:
         ValueError: if not exactly one of ``probs`` and ``logits`` is given, or a value breaks its constraint.
-        TypeError: if a parameter is an integer tensor, or ``relaxation`` is no relaxation.
+        TypeError: if a parameter is an integer tensor, or ``relaxation`` is not a relaxation.
 
     >>> d = RelaxedNegativeBinomial(2.0, logits=torch.zeros(3))
     >>> d.rsample((5,)).shape
@@ -77,7 +78,7 @@ class RelaxedNegativeBinomial(CountDistribution):
         relaxation: Relaxation = ArrivalTimes(0.1),
         validate_args: bool | None = None,
     ) -> "RelaxedNegativeBinomial":
-        """The distribution with this mean (counts per observation window, positive) and dispersion.
+        """Builds the distribution with this mean (counts per observation window, positive) and dispersion.
 
         >>> RelaxedNegativeBinomial.from_mean(3.0, 2.0).counts.variance
         tensor(7.5000)
@@ -88,28 +89,28 @@ class RelaxedNegativeBinomial(CountDistribution):
 
     @lazy_property
     def probs(self) -> Tensor:
-        """p, computed where logits were given."""
+        """Returns the probability p, computed from the logits if those were given."""
         return torch.sigmoid(self.logits)
 
     @lazy_property
     def logits(self) -> Tensor:
-        """log(p / (1 - p)), computed where probs were given."""
+        """Returns the logits log(p / (1 - p)), computed from p if that was given."""
         return torch.logit(self.probs)
 
     @property
     def _odds(self) -> Tensor:
-        """p / (1 - p), the scale of the Gamma mixture."""
+        """Returns the odds p / (1 - p), which are the scale of the Gamma mixture."""
         return self.logits.exp() if "logits" in self._given else self.probs / (1 - self.probs)
 
     @property
     def mean(self) -> Tensor:
-        """Mean of the relaxed counts."""
+        """Returns the mean of the relaxed counts."""
         factor, _ = self.relaxation.moment_factors()
         return (self.total_count * self._odds * factor).to(self.total_count.dtype)
 
     @property
     def variance(self) -> Tensor:
-        """Variance of the relaxed counts, E Var(z | lambda) + Var E(z | lambda)."""
+        """Returns the variance of the relaxed counts, E Var(z | lambda) + Var E(z | lambda)."""
         mean_factor, variance_factor = self.relaxation.moment_factors()
         per_count = variance_factor + mean_factor**2 * self._odds
         return (self.total_count * self._odds * per_count).to(self.total_count.dtype)
@@ -120,7 +121,7 @@ class RelaxedNegativeBinomial(CountDistribution):
         return gamma.rsample() * self._odds
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log probability of counts, in nats; of real values, its continuation by the gamma function."""
+        """Returns the log probability of counts, in nats; for real values, its continuation by the gamma function."""
         if self._validate_args:
             self._validate_sample(value)
         return negative_binomial_log_pmf(value, **self._parameters)

@@ -1,4 +1,4 @@
-"""The Poisson distribution with a choice of how gradients flow through its counts."""
+"""Poisson distribution with a choice of how gradients flow through its counts."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import lazy_property
 
-from pyrocount.arguments import exactly_one
+from pyrocount.errors import exactly_one
 
 from .count_distribution import CountDistribution
 from .log_pmf import poisson_log_pmf
@@ -21,21 +21,22 @@ class RelaxedPoisson(CountDistribution):
     .. math:: p(z) = \lambda^z e^{-\lambda} / \Gamma(z + 1)
 
     ``log_prob`` and ``kl_divergence`` are those of the underlying counts, ``log_prob`` continued to real values by the
-    gamma function; ``mean`` and ``variance`` are those of what ``rsample`` draws. ``support`` is the nonnegative reals
-    for a soft relaxation, the nonnegative integers for one whose values are exact counts.
+    gamma function; ``mean`` and ``variance`` are those of the values that ``rsample`` draws. ``support`` is the
+    nonnegative reals for a soft relaxation, and the nonnegative integers for a relaxation whose values are exact
+    counts.
 
     References:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024.
 
     Args:
         rate: expected counts per observation window, nonnegative, any shape.
-        log_rate: its logarithm, in place of ``rate``.
-        relaxation: how counts are sampled and differentiated.
+        log_rate: logarithm of the rate, in place of ``rate``.
+        relaxation: relaxation that samples and differentiates the counts.
         validate_args: whether arguments and values are checked; None follows the global setting.
 
     Raises:
         ValueError: if not exactly one of ``rate`` and ``log_rate`` is given, or a value breaks its constraint.
-        TypeError: if a parameter is an integer tensor, or ``relaxation`` is no relaxation.
+        TypeError: if a parameter is an integer tensor, or ``relaxation`` is not a relaxation.
 
     >>> d = RelaxedPoisson(torch.tensor([0.5, 2.0]))
     >>> d.rsample((3,)).shape
@@ -59,22 +60,22 @@ class RelaxedPoisson(CountDistribution):
 
     @lazy_property
     def rate(self) -> Tensor:
-        """Expected counts, computed where log_rate was given."""
+        """Returns the expected counts, computed from the log rate if that was given."""
         return self.log_rate.exp()
 
     @lazy_property
     def log_rate(self) -> Tensor:
-        """Log of the expected counts, computed where rate was given."""
+        """Returns the logarithm of the expected counts, computed from the rate if that was given."""
         return self.rate.log()
 
     @property
     def mean(self) -> Tensor:
-        """Mean of the relaxed counts."""
+        """Returns the mean of the relaxed counts."""
         return (self.rate * self.relaxation.moment_factors()[0]).to(self.rate.dtype)
 
     @property
     def variance(self) -> Tensor:
-        """Variance of the relaxed counts."""
+        """Returns the variance of the relaxed counts."""
         return (self.rate * self.relaxation.moment_factors()[1]).to(self.rate.dtype)
 
     def _draw_rate(self, shape: torch.Size) -> Tensor:
@@ -84,17 +85,17 @@ class RelaxedPoisson(CountDistribution):
         """Draws values of shape (\\*sample_shape, \\*batch_shape), with the gradient of the relaxation.
 
         Raises:
-            NotImplementedError: if the relaxation has none.
+            NotImplementedError: if the relaxation has no gradient.
         """
         if "log_rate" not in self._given or not self.has_rsample:
             return super().rsample(sample_shape)
-        # Straight to the log rate, in which the derivative is known.
+        # The gradient goes straight to the log rate, with respect to which the derivative is known.
         rate = self._checked_rate(sample_shape).detach()
         value, slope = self.relaxation.draw(rate)
         return with_derivative(value, self.log_rate.expand(rate.shape), slope)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log probability of counts, in nats; of real values, its continuation by the gamma function."""
+        """Returns the log probability of counts, in nats; for real values, its continuation by the gamma function."""
         if self._validate_args:
             self._validate_sample(value)
         return poisson_log_pmf(value, **self._parameters)

@@ -1,4 +1,4 @@
-"""Pictures: functions of arrays that return matplotlib figures."""
+"""Figures: functions of arrays that return matplotlib figures."""
 
 from .checks import (
     importance,
@@ -16,8 +16,8 @@ from .fits import (
     dictionary,
     gradient_estimators,
     inference_curves,
-    pairs_by_kind,
     reconstructions,
+    reconstructions_by_kind,
     samples,
     spike_raster,
     training_curves,
@@ -35,8 +35,8 @@ __all__ = [
     "inference_curves",
     "information",
     "mean_variance",
-    "pairs_by_kind",
     "reconstructions",
+    "reconstructions_by_kind",
     "restarts",
     "rootograms",
     "samples",

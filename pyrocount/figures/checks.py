@@ -1,4 +1,4 @@
-"""Pictures of what diagnostics and figures of merit are made of."""
+"""Figures of the quantities behind diagnostics and metrics."""
 
 from collections.abc import Mapping
 
@@ -10,18 +10,20 @@ from scipy import stats
 
 from .layout import DATA, FIRST, SECOND, Array
 
-# Of the band in which uniform values are.
+# Probability with which a bar of uniform values lies within the band.
 CONFIDENCE = 0.99
+# Number of bars in a histogram.
 BINS = 20
 
 
 def importance(pareto_k: Array, effective: Array, samples: int) -> Figure:
-    """k-hat of each observation with its limit of 0.7, and how many of the samples are effective.
+    """Draws k-hat of each observation with its limit of 0.7, and the fraction of the samples that is effective.
 
     Args:
-        pareto_k: shape (N,); what is below -0.5 is drawn there, infinities at the largest of the others.
-        effective: effective sample sizes, shape (N,).
-        samples: number S of samples.
+        pareto_k: k-hat of each observation, shape (N,); values below -0.5 are drawn at -0.5, and positive infinity at
+            the largest finite value, or at 1 if that is larger.
+        effective: effective sample size of each observation, shape (N,).
+        samples: number S of samples of each observation.
     """
     figure = Figure(figsize=(7, 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -40,10 +42,12 @@ def importance(pareto_k: Array, effective: Array, samples: int) -> Figure:
 
 
 def uniformity(values: Mapping[str, Array]) -> Figure:
-    """Histograms of what should be uniform between 0 and 1, with the band that holds 99 % of uniform ones.
+    """Draws histograms of values that should be uniform between 0 and 1.
+
+    A band shows where each bar lies with a probability of 99 % if the values are uniform.
 
     Args:
-        values: by name, any shape.
+        values: values by name, any shape.
     """
     figure = Figure(figsize=(3.5 * len(values), 2.4), layout="constrained")
     axes = figure.subplots(1, len(values), squeeze=False)[0]
@@ -59,12 +63,12 @@ def uniformity(values: Mapping[str, Array]) -> Figure:
 
 
 def rootograms(pairs: Mapping[str, tuple[Array, Array]]) -> Figure:
-    """Hanging rootograms: bars of the observed frequencies hang from the curve of the expected ones.
+    """Draws hanging rootograms: bars of the observed frequencies hang from the curve of the expected frequencies.
 
-    Where a bar does not reach 0, the count is rarer than expected; where it goes below, more frequent.
+    If a bar does not reach 0, the count is rarer than expected; if it goes below 0, the count is more frequent.
 
     Args:
-        pairs: by name, observed and expected relative frequencies of 0, 1, ..., each of shape (C,).
+        pairs: observed and expected relative frequencies of the counts 0, 1, ... by name, each of shape (C,).
     """
     figure = Figure(figsize=(3.5 * len(pairs), 2.6), layout="constrained")
     axes = figure.subplots(1, len(pairs), squeeze=False)[0]
@@ -83,12 +87,12 @@ def rootograms(pairs: Mapping[str, tuple[Array, Array]]) -> Figure:
 
 
 def mean_variance(mean: Array, variance: Array, total_counts: tuple[float, ...] = (0.3, 1.0, 3.0)) -> Figure:
-    """Mean and variance of each latent count over observations, beside the laws that they could follow.
+    """Draws mean and variance of each latent count over observations, beside lines of Poisson and negative binomial.
 
     Args:
-        mean: shape (K,).
-        variance: shape (K,).
-        total_counts: of the lines of negative binomials.
+        mean: mean of each latent count, shape (K,).
+        variance: variance of each latent count, shape (K,).
+        total_counts: total counts r of the negative binomials, one line each.
     """
     figure = Figure(figsize=(3.8, 3), layout="constrained")
     axis = figure.subplots()
@@ -103,7 +107,7 @@ def mean_variance(mean: Array, variance: Array, total_counts: tuple[float, ...] 
         axis.set_xscale("log")
         axis.set_yscale("log")
         for side in (axis.xaxis, axis.yaxis):
-            # Within a decade there may be no whole power of ten to label.
+            # An axis within one decade may have no power of ten to label.
             side.set_major_formatter("{x:g}")
             side.set_minor_formatter(lambda x, place: f"{x:g}" if f"{x:.0e}"[0] in "25" else "")
         axis.tick_params(which="both", labelsize=7)
@@ -115,11 +119,11 @@ def mean_variance(mean: Array, variance: Array, total_counts: tuple[float, ...] 
 
 
 def information(latent_kl: Array, sparsity: Array) -> Figure:
-    """KL divergence of each latent, largest first, and the histogram of their lifetime sparsity.
+    """Draws the KL divergence of each latent, largest first, and a histogram of the lifetime sparsity of latents.
 
     Args:
-        latent_kl: in nats, shape (K,).
-        sparsity: shape (K,); NaN of latents that are never active.
+        latent_kl: KL divergence of each latent, in nats, shape (K,).
+        sparsity: lifetime sparsity of each latent, shape (K,); NaN for latents that are never active.
     """
     figure = Figure(figsize=(7, 2.4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -135,10 +139,10 @@ def information(latent_kl: Array, sparsity: Array) -> Figure:
 
 
 def restarts(cosines: Mapping[str, Array]) -> Figure:
-    """How well latents of other restarts match those of the first: cosines of the pairs, largest first.
+    """Draws how well the latents of other restarts match those of the first: cosines of pairs, largest first.
 
     Args:
-        cosines: by restart, shape (K,).
+        cosines: cosines of the matched pairs by name of the restart, each of shape (K,).
     """
     figure = Figure(figsize=(3.8, 2.6), layout="constrained")
     axis = figure.subplots()

@@ -1,4 +1,4 @@
-"""Pictures of a fitted model: functions of arrays that return matplotlib figures."""
+"""Figures of fitted models, and of comparisons of estimators and configurations."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,20 +11,20 @@ from scipy import stats
 
 from .layout import DATA, FIRST, SECOND, Array, gallery, grid, legend, marker, mosaic
 
-# Means so many times further from the middle one than is usual are left out of a picture's scale.
+# Limit on the distance of a mean from the median mean, in median distances; means beyond it are off a figure's scale.
 FAR = 20
-# The most bars in a histogram.
+# Largest number of bars in a histogram.
 BARS = 40
 
 
 def reconstructions(x: Array, reconstruction: Array, *, columns: int = 12, rows: int = 3) -> Figure:
-    """Observations and below each its reconstruction.
+    """Draws observations and, below each, its reconstruction.
 
     Args:
-        x: shape (N, channels, height, width), or (N, features), which are drawn as curves.
-        reconstruction: of the same shape.
-        columns: pairs in a row.
-        rows: rows of pairs.
+        x: observations, shape (N, channels, height, width), or (N, features), which are drawn as curves.
+        reconstruction: reconstructions, of the shape of ``x``.
+        columns: number of pairs in a row.
+        rows: number of rows of pairs.
     """
     number = min(len(x), columns * rows)
     if x.ndim == 2:
@@ -48,21 +48,26 @@ def reconstructions(x: Array, reconstruction: Array, *, columns: int = 12, rows:
 
 
 def samples(decoded: Array, *, limits: tuple[float, float] | None = None, columns: int = 12) -> Figure:
-    """Decoded samples of the prior, shape (N, channels, height, width) or (N, features), drawn as curves.
+    """Draws decoded samples of the prior.
 
     Args:
-        decoded: the samples.
-        limits: values shown as black and white; by default those of the samples.
-        columns: samples in a row.
+        decoded: decoded samples, shape (N, channels, height, width), or (N, features), which are drawn as curves.
+        limits: values that are shown as black and white; by default the smallest and largest value of the samples.
+        columns: number of samples in a row.
     """
     return gallery(decoded, columns, limits or (float(decoded.min()), float(decoded.max())))
 
 
 def dictionary(atoms: Array, *, columns: int | None = None) -> Figure:
-    """What each latent adds to the decoder's output, shape (K, channels, height, width) or (K, features).
+    """Draws the dictionary: the response of the decoder to one unit of each latent.
 
-    Each atom is scaled by its own largest magnitude; 0 is mid-grey. By default a large dictionary
-    is twice as wide as high.
+    Each atom is scaled by its own largest magnitude; 0 is mid-grey.
+
+    Args:
+        atoms: responses of the decoder, shape (K, channels, height, width), or (K, features), which are drawn as
+            curves.
+        columns: number of atoms in a row; by default at least 12, and such that a large dictionary is twice as wide
+            as high.
     """
     columns = columns or max(12, math.ceil(math.sqrt(2 * len(atoms))))
     largest = np.abs(atoms).max(axis=tuple(range(1, atoms.ndim)), keepdims=True)
@@ -76,14 +81,15 @@ def gradient_estimators(
     spread: Sequence[float],
     milliseconds: Sequence[float],
 ) -> Figure:
-    """Bias, spread and time of gradient estimators, a row an estimator, on logarithmic scales.
+    """Draws bias, spread and time of gradient estimators, one row for each estimator, on logarithmic scales.
 
     Args:
-        names: of the estimators.
-        bias: relative to the norm of the exact gradient; one below twice its resolution is drawn there, as a bound.
-        resolution: the bias that chance alone would show.
-        spread: standard deviation of one sample, relative to the same norm.
-        milliseconds: per sample.
+        names: names of the estimators.
+        bias: bias of each estimator, relative to the norm of the exact gradient; a bias below twice its resolution is
+            drawn at twice its resolution, as an upper bound.
+        resolution: bias that chance alone would show, relative to the norm of the exact gradient.
+        spread: standard deviation of one sample, relative to the norm of the exact gradient.
+        milliseconds: time of one sample.
     """
     figure = Figure(figsize=(7.0, 0.26 * len(names) + 0.7), layout="constrained")
     rows = np.arange(len(names))[::-1]
@@ -98,7 +104,7 @@ def gradient_estimators(
     titles = ("relative bias", "relative standard deviation", "milliseconds a sample")
     for axis, title in zip((left, middle, right), titles, strict=True):
         axis.set_xscale("log")
-        # Whole decades; a spread of 0 has no place on the axis.
+        # The axis spans whole decades; a spread of 0 has no place on it.
         if math.isfinite(low := float(axis.dataLim.minposx)):
             high = float(axis.dataLim.x1)
             axis.set_xlim(10 ** math.floor(math.log10(0.9 * low)), 10 ** math.ceil(math.log10(1.1 * high)))
@@ -113,15 +119,15 @@ def gradient_estimators(
 
 
 def comparison(labels: Sequence[str], values: Sequence[Sequence[float]], margins: Sequence[float], name: str) -> Figure:
-    """A figure of merit of configurations, a row each: the runs as dots, their mean with its interval.
+    """Draws a metric of several configurations, one row each: the runs as dots, and their mean with its interval.
 
-    Configurations far from all others are written at the edge: they would squeeze the rest.
+    A mean far from all others is written at the edge, because the axis would otherwise squeeze the rest.
 
     Args:
-        labels: of the configurations.
-        values: of their runs.
-        margins: half of the interval of each mean; NaN draws none.
-        name: of the figure of merit.
+        labels: names of the configurations.
+        values: values of the metric for the runs of each configuration.
+        margins: half the width of the interval of each mean; NaN draws no interval.
+        name: name of the metric.
     """
     longest = max(map(len, labels))
     figure = Figure(figsize=(4.0 + 0.075 * longest, 0.3 * len(labels) + 0.8), layout="constrained")
@@ -147,12 +153,15 @@ def comparison(labels: Sequence[str], values: Sequence[Sequence[float]], margins
 
 
 def amortization(own: tuple[float, float], codes: Sequence[tuple[float, float]], name: str) -> Figure:
-    """How far a model's encoder is from what its dictionary can do.
+    """Draws a model's sparsity and error beside those of sparse codes with the same dictionary.
+
+    The distance between the two shows how far the encoder is from what the dictionary can do.
 
     Args:
         own: lifetime sparsity and mean squared error of the model's own latents.
-        codes: the same of sparse codes with its dictionary, from little to much sparsity.
-        name: of the algorithm that found the codes.
+        codes: lifetime sparsity and mean squared error of sparse codes with the model's dictionary, from the least to
+            the most sparse.
+        name: name of the algorithm that found the sparse codes.
     """
     figure = Figure(figsize=(4.2, 3.2), layout="constrained")
     axis = figure.subplots()
@@ -171,12 +180,12 @@ def training_curves(
     history: Sequence[Mapping[str, float]],
     objective_name: str = "training (annealed)",
 ) -> Figure:
-    """Objective, KL divergence, firing rate and what was annealed, over the epochs.
+    """Draws the objective, the KL divergence, the firing rate and the annealed quantities over the epochs.
 
     Args:
-        history: rows with ``epoch``, ``elbo``, ``test_nelbo``, ``test_kl``, ``mean_rate``, ``kl_weight``,
-            ``learning_rate`` and, of relaxed samples, ``temperature``.
-        objective_name: what minus ``elbo`` is called.
+        history: one row for each epoch, with ``epoch``, ``elbo``, ``test_nelbo``, ``test_kl``, ``mean_rate``,
+            ``kl_weight``, ``learning_rate`` and, for relaxed samples, ``temperature``.
+        objective_name: name of minus ``elbo`` in the legend.
     """
     column = {name: np.array([row[name] for row in history]) for name in history[0]}
     figure = Figure(figsize=(7.5, 5), layout="constrained")
@@ -185,7 +194,7 @@ def training_curves(
     objective.plot(epoch, -column["elbo"], style, color=DATA, label=objective_name)
     objective.plot(epoch, column["test_nelbo"], style, color=FIRST, label="held out (exact counts)")
     objective.set_ylabel("negative ELBO (nats)")
-    # The first epochs would squeeze the rest of the curve.
+    # Without these limits, the first epochs would squeeze the rest of the curve.
     settled = np.concatenate([-column["elbo"], column["test_nelbo"]])
     low, high = settled.min(), np.quantile(settled, 0.95)
     objective.set_ylim(low - 0.05 * (high - low) - 1e-6, high + 0.1 * (high - low) + 1e-6)
@@ -211,27 +220,27 @@ def training_curves(
 
 
 def count_histograms(counts: Array, latents: Sequence[int]) -> Figure:
-    """Counts of some latents over observations, against a Poisson and a negative binomial fitted to them by moments.
+    """Draws histograms of the counts of some latents, with a Poisson and a negative binomial fitted by moments.
 
     Args:
         counts: posterior counts, shape (..., K).
-        latents: which of the K to show.
+        latents: numbers of the latents to show, from 0 to K - 1.
     """
     figure, axes = grid(len(latents), min(4, len(latents)), width=2.2, height=1.8)
     for axis, latent in zip(axes, latents, strict=False):
         values = counts[..., latent].ravel()
         mean, variance = float(values.mean(dtype=np.float64)), float(values.var(dtype=np.float64))
-        # A bar a count, or as many counts a bar as keep the bars few.
+        # A bar covers one count, or so many counts that there are at most BARS bars.
         width = math.ceil((int(values.max()) + 2) / BARS)
         edges = np.arange(math.ceil((int(values.max()) + 2) / width) + 1) * width - 0.5
         centres = (edges[:-1] + edges[1:]) / 2
         axis.bar(centres, np.histogram(values, edges)[0] / values.size, color=DATA, width=0.9 * width)
-        laws: list[tuple[Any, str, str]] = [(stats.poisson(mean), "o-", FIRST)]
+        distributions: list[tuple[Any, str, str]] = [(stats.poisson(mean), "o-", FIRST)]
         if variance > mean > 0:
             size = mean**2 / (variance - mean)
-            laws.append((stats.nbinom(size, size / (size + mean)), "s-", SECOND))
-        for law, style, color in laws:
-            axis.plot(centres, np.diff(law.cdf(edges)), style, color=color, markersize=2.5, linewidth=1)
+            distributions.append((stats.nbinom(size, size / (size + mean)), "s-", SECOND))
+        for distribution, style, color in distributions:
+            axis.plot(centres, np.diff(distribution.cdf(edges)), style, color=color, markersize=2.5, linewidth=1)
         axis.set_yscale("log")
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.set_ylim(0.3 / values.size, 2)
@@ -249,17 +258,18 @@ def count_histograms(counts: Array, latents: Sequence[int]) -> Figure:
 
 
 def inference_curves(curves: Mapping[str, Array]) -> Figure:
-    """How iterative inference converges: R^2, zeros and free energy over its steps, on a logarithmic axis.
+    """Draws the convergence of iterative inference: R^2, zeros and free energy over its steps, on a logarithmic axis.
 
     Args:
-        curves: ``r2``, ``r2_median``, ``zero_fraction`` and ``free_energy``, each of shape (T,).
+        curves: values after each step under the names ``r2`` (the mean over observations), ``r2_median``,
+            ``zero_fraction`` and ``free_energy``, each of shape (T,).
     """
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     fit, zeros, energy = figure.subplots(1, 3)
     steps = np.arange(1.0, len(curves["r2"]) + 1)
     for name, label, color in (("r2", "mean", FIRST), ("r2_median", "median", SECOND)):
         fit.plot(steps, curves[name], marker(steps), color=color, label=label)
-    # The mean of a few that have run away would leave nothing of the rest.
+    # A few diverged observations can lower the mean so far that the other curves would be flat.
     low, high = fit.get_ylim()
     fit.set_ylim(max(low, -0.5), min(high, 1.05))
     fit.legend(fontsize=7, frameon=False)
@@ -275,7 +285,11 @@ def inference_curves(curves: Mapping[str, Array]) -> Figure:
 
 
 def convergence(curves: Mapping[str, Array]) -> Figure:
-    """R^2 over the steps of several inferences, on a logarithmic axis; each of shape (T,)."""
+    """Draws R^2 over the steps of several inferences, on a logarithmic axis.
+
+    Args:
+        curves: R^2 after each step, by name of the inference, each of shape (T,).
+    """
     figure = Figure(figsize=(5, 3), layout="constrained")
     axis = figure.subplots()
     for (name, curve), color in zip(curves.items(), (FIRST, SECOND, DATA), strict=False):
@@ -288,12 +302,12 @@ def convergence(curves: Mapping[str, Array]) -> Figure:
     return figure
 
 
-def pairs_by_kind(pairs: Mapping[str, tuple[Array, Array]]) -> Figure:
-    """For each kind of inputs a row of them, and below it their reconstructions.
+def reconstructions_by_kind(pairs: Mapping[str, tuple[Array, Array]]) -> Figure:
+    """Draws a row of inputs of each kind, and below it their reconstructions.
 
     Args:
-        pairs: by kind, inputs and reconstructions of one shape, (N, channels, height, width) or (N, features), which
-            are drawn as curves.
+        pairs: inputs and reconstructions by name of the kind, all of one shape, (N, channels, height, width), or
+            (N, features), which are drawn as curves.
     """
     first, _ = next(iter(pairs.values()))
     if first.ndim > 2:
@@ -312,11 +326,12 @@ def pairs_by_kind(pairs: Mapping[str, tuple[Array, Array]]) -> Figure:
 
 
 def spike_raster(counts: Array, rates: Array) -> Figure:
-    """The counts of latents over the steps of an inference, and their rates.
+    """Draws the counts of latents and their rates over the steps of an inference.
 
     Args:
-        counts: shape (T, K); a dot for each that is not 0, the larger the more.
-        rates: of the same shape.
+        counts: counts of the latents at each step, shape (T, K). Each count other than 0 is a dot; the larger the
+            count, the larger the dot.
+        rates: rates of the latents at each step, shape (T, K).
     """
     figure = Figure(figsize=(9, 5), layout="constrained")
     spikes, map_ = figure.subplots(2, 1, sharex=True)
@@ -335,12 +350,12 @@ def spike_raster(counts: Array, rates: Array) -> Figure:
 
 
 def trajectories(x: Array, reconstruction: Array, steps: Array) -> Figure:
-    """Observations, and their reconstructions at some steps of an inference.
+    """Draws observations, and their reconstructions at some steps of an inference.
 
     Args:
-        x: shape (N, channels, height, width), or (N, features), which are drawn as curves.
-        reconstruction: shape (S, N, \\*shape).
-        steps: the number of each of the S steps.
+        x: observations, shape (N, channels, height, width), or (N, features), which are drawn as curves.
+        reconstruction: reconstructions at S steps, shape (S, N, \\*shape).
+        steps: numbers of the S steps, shape (S,).
     """
     if x.ndim > 2:
         rows = np.concatenate([x[None], reconstruction])

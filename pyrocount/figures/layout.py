@@ -1,4 +1,4 @@
-"""How pictures are laid out: mosaics of images, grids of axes, legends."""
+"""Layout of figures: mosaics of images, grids of axes, legends."""
 
 import math
 from collections.abc import Sequence
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
 
+# Colours of the data, and of the first and the second series beside them.
 DATA, FIRST, SECOND = "0.65", "#0072b2", "#d55e00"
 
 
 def gallery(items: Array, columns: int, limits: tuple[float, float]) -> Figure:
-    """Images in rows, or curves (N, features) in a grid, on one scale."""
+    """Draws images in rows, or curves (N, features) in a grid, all on one scale."""
     if items.ndim > 2:
         return mosaic(items, min(columns, len(items)), limits)
     figure, axes = grid(len(items), columns, width=1.2)
@@ -30,9 +31,11 @@ def gallery(items: Array, columns: int, limits: tuple[float, float]) -> Figure:
 
 
 def mosaic(images: Array, columns: int, limits: tuple[float, float], labels: Sequence[str] = ()) -> Figure:
-    """Images (N, channels, height, width) in rows on white: three channels in colour, others as their mean in grey.
+    """Draws images (N, channels, height, width) in rows on white.
 
-    A pixel in eight, at least one, is the space between them. Labels name the rows, in turn.
+    Images of three channels are drawn in colour, others as the mean of their channels in grey. The space between
+    images is an eighth of an image's width, and at least one pixel. The labels name the rows in turn, and start anew
+    after the last label.
     """
     low, high = limits
     shown = images if images.shape[1] == 3 else images.mean(1, keepdims=True).repeat(3, 1)
@@ -57,12 +60,12 @@ def mosaic(images: Array, columns: int, limits: tuple[float, float], labels: Seq
 
 
 def marker(points: Array) -> str:
-    """The style of a curve; one of a single point is a dot."""
+    """Returns the style of a curve: a line, or a dot if it has a single point."""
     return "o" if len(points) == 1 else "-"
 
 
 def legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
-    """A legend above the figure, of names and colours."""
+    """Adds a legend of names and colours above the figure."""
     handles = [
         Line2D([], [], color=color, label=label, linewidth=4 if color == DATA else 1.5) for label, color in entries
     ]
@@ -72,7 +75,7 @@ def legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
 def grid(
     number: int, columns: int, width: float = 0.7, height: float = 0.7, share: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a grid of axes, and these in one list."""
+    """Returns a figure with a grid of axes, and the axes in one list."""
     columns = min(columns, number)
     rows = math.ceil(number / columns)
     figure = Figure(figsize=(width * columns + 0.4, height * rows + 0.3), layout="constrained")

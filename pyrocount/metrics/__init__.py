@@ -1,7 +1,7 @@
-"""Figures of merit: functions of arrays."""
+"""Metrics: functions of arrays that return numbers."""
 
 from .counts import active_latents, lifetime_sparsity, mean_rate, population_sparsity, zero_fraction
-from .reconstruction import mean_squared_error, r_squared, r_squared_of_each
+from .reconstruction import mean_squared_error, r_squared, r_squared_per_observation
 
 __all__ = [
     "active_latents",
@@ -10,6 +10,6 @@ __all__ = [
     "mean_squared_error",
     "population_sparsity",
     "r_squared",
-    "r_squared_of_each",
+    "r_squared_per_observation",
     "zero_fraction",
 ]

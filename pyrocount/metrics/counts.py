@@ -1,4 +1,4 @@
-"""What the latent counts do."""
+"""Metrics of latent counts: mean rate, sparsity and the number of active latents."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ Array = NDArray[np.floating[Any]]
 
 
 def mean_rate(counts: Array) -> float:
-    """Mean count per latent and observation window.
+    """Returns the mean count per latent and observation window.
 
     >>> mean_rate(np.array([[0.0, 3.0], [1.0, 0.0]]))
     1.0
@@ -18,7 +18,7 @@ def mean_rate(counts: Array) -> float:
 
 
 def zero_fraction(counts: Array) -> float:
-    """Fraction of counts that are exactly 0.
+    """Returns the fraction of counts that are exactly 0.
 
     >>> zero_fraction(np.array([[0.0, 3.0], [1.0, 0.0]]))
     0.5
@@ -27,18 +27,20 @@ def zero_fraction(counts: Array) -> float:
 
 
 def lifetime_sparsity(counts: Array) -> float:
-    r"""How selective latents are, averaged over those that are ever active.
+    r"""Returns the lifetime sparsity, averaged over the latents that are ever active.
+
+    It measures how selective a latent is. With activity :math:`z_i` in N observations, a latent has the sparsity
 
     .. math:: s = \Big(1 - \frac{(\sum_i |z_i|)^2}{N \sum_i z_i^2}\Big) \Big/ \Big(1 - \frac1N\Big)
 
-    of a latent's activity over N observations: 1 if it responds to a single one, 0 if to all alike; 0.36 for a standard
-    Gaussian, whose magnitude counts.
+    It is 1 if the latent responds to a single observation, and 0 if it responds to all observations alike. It is 0.36
+    for a standard Gaussian latent, of which the magnitude is taken.
 
     Args:
-        counts: shape (..., N, K); averaged over leading dimensions too.
+        counts: latent counts, shape (..., N, K); leading dimensions are averaged over too.
 
     Returns:
-        A number from 0 to 1; NaN if no latent is ever active.
+        Sparsity from 0 to 1; NaN if no latent is ever active.
 
     Reference:
         Vinje and Gallant, Sparse Coding and Decorrelation in Primary Visual Cortex, Science 2000; Vafaii, Galor and
@@ -56,15 +58,16 @@ def lifetime_sparsity(counts: Array) -> float:
 
 
 def population_sparsity(counts: Array) -> float:
-    """How few latents respond to an observation, averaged over those to which any does.
+    """Returns the population sparsity, averaged over the observations to which any latent responds.
 
-    The lifetime sparsity with observations and latents in each other's place.
+    It is the lifetime sparsity with the roles of observations and latents exchanged: 1 if a single latent responds to
+    an observation, and 0 if all latents respond alike.
 
     Args:
-        counts: shape (..., N, K); averaged over leading dimensions too.
+        counts: latent counts, shape (..., N, K); leading dimensions are averaged over too.
 
     Returns:
-        A number from 0 to 1; NaN if there is no activity.
+        Sparsity from 0 to 1; NaN if no latent is ever active.
 
     Reference:
         Treves and Rolls, What Determines the Capacity of Autoassociative Memories in the Brain?, Network 1991; Willmore
@@ -77,17 +80,18 @@ def population_sparsity(counts: Array) -> float:
 
 
 def active_latents(kl: Array, *, noise: float = 1e-3, information: float = 0.1) -> int:
-    """Number of latents that carry information about the data.
+    """Returns the number of latents that carry information about the data.
 
-    As in the histograms of Vafaii, Galor and Yates (Poisson Variational Autoencoder, NeurIPS 2024, figure 10) the
-    threshold lies in the gap between small divergences and large ones: the widest on a logarithmic scale between
-    ``noise``, below which every latent is dead, and ``information``, above which every latent is alive. Where there is
-    no gap of a factor of two between them, the threshold is their geometric mean.
+    These are the latents whose KL divergence reaches a threshold. As in the histograms of Vafaii, Galor and Yates
+    (Poisson Variational Autoencoder, NeurIPS 2024, figure 10), the threshold lies in the gap between small and large
+    divergences. The gap is the widest one, on a logarithmic scale, between ``noise``, below which every latent is dead,
+    and ``information``, above which every latent is alive. If there is no gap of a factor of two between the two
+    values, the threshold is their geometric mean.
 
     Args:
-        kl: divergence of each latent averaged over observations, in nats, shape (K,).
-        noise: lower end of the range in which the gap is looked for, in nats.
-        information: its upper end.
+        kl: KL divergence of each latent, averaged over observations, in nats, shape (K,).
+        noise: lower end of the range in which the gap is sought, in nats.
+        information: upper end of the range in which the gap is sought, in nats.
 
     >>> active_latents(np.array([1e-5, 2e-3, 0.03, 0.5, 0.9]))
     3

@@ -1,4 +1,4 @@
-"""How close generated images are to real ones: Frechet and kernel distances of features, by torch-fidelity."""
+"""Distances between generated and real images: Frechet and kernel distances of features, by torch-fidelity."""
 
 import math
 from collections.abc import Sequence
@@ -14,26 +14,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pyrocount.errors import InputError, needing
+from pyrocount.errors import InputError, require_extra
 
 Array = NDArray[np.floating[Any]]
 
-# Of the seeded extractor; a covariance needs some times more samples than features.
+# Number of features of the seeded extractor; to estimate their covariance takes several times more samples.
 FEATURES = 64
+# Names of the feature extractors.
 SEEDED, INCEPTION = "pyrocount-seeded", "inception-v3-compat"
+# Number of subsets for the kernel distance, and largest number of images in a subset.
 SUBSETS, SUBSET_SIZE = 100, 1000
 
 
 @dataclass(frozen=True)
 class Distances:
-    """How far generated images are from real ones.
+    """Distances of generated images from real ones.
 
     Attributes:
-        extractor: ``"inception-v3-compat"``, whose figures compare with published ones, or ``"pyrocount-seeded"``,
-            a small network with random weights from a fixed seed, whose figures compare with its own alone.
-        fid: Frechet distance by the number of images of each kind.
+        extractor: name of the feature extractor: ``"inception-v3-compat"``, whose distances compare with published
+            ones, or ``"pyrocount-seeded"``, a small network with random weights from a fixed seed, whose distances
+            compare with each other alone.
+        fid: Frechet distance by the number of images of each kind, real and generated.
         kid: kernel distance, a mean over 100 subsets of up to 1000 images.
-        kid_deviation: standard deviation over the subsets.
+        kid_deviation: standard deviation of the kernel distance over the subsets.
     """
 
     extractor: str
@@ -51,22 +54,23 @@ def generation_distances(
     seed: int = 0,
     device: str = "cpu",
 ) -> Distances:
-    """Frechet (FID) and kernel (KID) distances of features of real and generated images.
+    """Computes Frechet (FID) and kernel (KID) distances between features of real and generated images.
 
     Args:
-        real: values in [0, 1], shape (N, channels, height, width) with one or three channels.
-        generated: of the same shape but for N; what is outside of [0, 1] is clipped. As many images of each kind are
-            taken as the larger of ``numbers``.
-        numbers: of images, for each of which there is a FID.
+        real: real images with values in [0, 1], shape (N, channels, height, width), with one or three channels.
+        generated: generated images, of the shape of ``real`` apart from N; values outside of [0, 1] are clipped. The
+            largest of ``numbers`` is the number of images of each kind that are used.
+        numbers: numbers of images of each kind; there is one FID for each number.
         inception_weights: file of Inception's weights in torch-fidelity's format, or ``"download"`` to fetch them;
-            by default the seeded extractor is taken instead.
-        seed: of the subsets.
+            by default the seeded extractor is used instead.
+        seed: random seed of the subsets.
         device: ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        InputError: naming ``numbers``, if there are fewer images, or so few that a covariance of the features has no
-            meaning; ``inception_weights``; ``generated``, if there are other than one or three channels; or
-            ``generation``, if torch-fidelity is not installed.
+        InputError: naming ``numbers``, if there are fewer images, or if a number is so small that a covariance of the
+            features has no meaning; ``inception_weights``, if they cannot be loaded; ``generated``, if the shapes
+            differ or the images have other than one or three channels; or ``generation``, if torch-fidelity is not
+            installed.
 
     References:
         Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017 (FID); Binkowski et al., Demystifying
@@ -78,14 +82,16 @@ def generation_distances(
     (True, True)
     """
     if real.ndim != 4 or real.shape[1] not in (1, 3) or generated.shape[1:] != real.shape[1:]:
-        problem = f"shapes {real.shape} and {generated.shape}"
-        raise InputError("generated", problem, "images (N, channels, height, width) of one or three channels")
+        problem = f"shapes {real.shape} of the real and {generated.shape} of the generated images"
+        expected = "images of one shape (N, channels, height, width), apart from N, and of one or three channels"
+        raise InputError("generated", problem, expected)
     available = min(len(real), len(generated))
     for number in numbers:
         if not 2 * FEATURES <= number <= available:
-            problem = f"{number}, with {len(real)} real and {len(generated)} generated images"
-            raise InputError("numbers", problem, f"at least {2 * FEATURES}, and as many images of each kind")
-    with needing("evaluate", "generation", "FID"):
+            problem = f"{number} images, with {len(real)} real and {len(generated)} generated ones"
+            expected = f"at least {2 * FEATURES} images, and no more than there are of each kind"
+            raise InputError("numbers", problem, expected)
+    with require_extra("evaluate", "generation", "FID"):
         import torch_fidelity
     extractor, options = _extractor(inception_weights)
     fid = {}
@@ -113,7 +119,7 @@ def generation_distances(
                 raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             problem = f"{inception_weights} ({reason})"
-            expected = "a file of them in torch-fidelity's format, or 'download' where there is a connection"
+            expected = "a file of weights in torch-fidelity's format, or 'download' with an Internet connection"
             raise InputError("inception_weights", problem, expected) from error
         fid[number] = float(metrics["frechet_inception_distance"])
     kid, deviation = (float(metrics[f"kernel_inception_distance_{part}"]) for part in ("mean", "std"))
@@ -121,7 +127,7 @@ def generation_distances(
 
 
 class _Images(torch.utils.data.Dataset[Tensor]):
-    """Bytes of three channels, as torch-fidelity takes them."""
+    """Data set of images as bytes with three channels, as torch-fidelity takes them."""
 
     def __init__(self, images: Array) -> None:
         self.images = torch.from_numpy(np.clip(np.rint(images * 255), 0, 255).astype(np.uint8))
@@ -140,7 +146,7 @@ def _extractor(inception_weights: str | Path | None) -> tuple[str, dict[str, Any
     if str(inception_weights) == "download":
         return INCEPTION, {}
     if not Path(inception_weights).is_file():
-        raise InputError("inception_weights", f"{inception_weights}, which is no file", "a file, or 'download'")
+        raise InputError("inception_weights", f"{inception_weights}, which is not a file", "a file, or 'download'")
     return INCEPTION, {"feature_extractor_weights_path": str(inception_weights)}
 
 
@@ -149,7 +155,7 @@ def _register_seeded() -> None:
     from torch_fidelity import FeatureExtractorBase, register_feature_extractor
 
     class SeededExtractor(FeatureExtractorBase):  # type: ignore[misc]
-        """Three convolutions with random weights, of which the means and deviations over the image are the features."""
+        """Three convolutions with random weights; their means and deviations over the image are the features."""
 
         def __init__(self, name: str, features_list: Sequence[str], **options: Any) -> None:
             super().__init__(name, features_list)

@@ -1,6 +1,6 @@
-"""What importance weights say about an approximate posterior.
+"""Metrics of an approximate posterior that are based on importance weights.
 
-All take log weights log p(x, z) - log q(z | x) of S samples of each of N observations, shape (S, N), in nats.
+All functions take log weights log p(x, z) - log q(z | x) of S samples of each of N observations, shape (S, N), in nats.
 """
 
 import math
@@ -10,20 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from pyrocount.errors import InputError, needing
+from pyrocount.errors import InputError, require_extra
 
 Array = NDArray[np.floating[Any]]
 
-# With fewer samples the tail has no five weights, and no shape.
+# Smallest number of samples, and of weights in the tail: with fewer weights, the tail has no shape.
 FEWEST, FEWEST_IN_TAIL = 25, 5
-# Of log weights, in nats; weights that are smaller than the floor leave the range of numbers.
+# Decimal digits to which log weights are rounded, and their floor, in nats: smaller weights would underflow.
 DIGITS, FLOOR = 3, -300.0
 
 
 def importance_weighted_elbo(log_weights: Array) -> Array:
-    """Bound of log p(x) by S samples at once, in nats, shape (N,).
+    """Returns the lower bound of log p(x) from S samples at once, in nats, shape (N,).
 
-    With one sample it is the ELBO; it rises with S and tends to log p(x).
+    With one sample, the bound is the ELBO. It rises with S and tends to log p(x).
 
     Reference:
         Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, equation 8.
@@ -36,7 +36,7 @@ def importance_weighted_elbo(log_weights: Array) -> Array:
 
 
 def effective_sample_size(log_weights: Array) -> Array:
-    """How many samples of the exact posterior the weighted ones are worth, from 1 to S, shape (N,).
+    """Returns the number of exact posterior samples that the weighted samples are worth, from 1 to S, shape (N,).
 
     Reference:
         Kong, Liu and Wong, Sequential Imputations and Bayesian Missing Data Problems, JASA 1994.
@@ -50,28 +50,29 @@ def effective_sample_size(log_weights: Array) -> Array:
 
 
 def pareto_k(log_weights: Array) -> Array:
-    """The shape k-hat of the tail of the weights of each observation, shape (N,).
+    """Returns the shape k-hat of the tail of the weights of each observation, shape (N,).
 
-    Above 0.7 the weights are so uneven that the posterior which drew the samples misses where the exact one has mass.
-    Counts come again and again, and their weights with them: where such ties reach into the tail, it is made of the
-    weights above them. Where these are fewer than five, or all alike, they have no shape: k-hat is then infinite if
-    they are more than half of the sum of all weights, and minus infinity, as of a bounded tail, if they are less. NaN
-    where a weight is.
+    Above 0.7 the weights are so uneven that the posterior that drew the samples misses regions where the exact
+    posterior has mass. Samples of counts repeat, and so do their weights. If such ties reach into the tail, the tail
+    consists of the weights above the ties. If these are fewer than five, or all alike, they have no shape: k-hat is
+    then infinite if they make up more than half of the sum of all weights, and otherwise minus infinity, as for a
+    bounded tail. It is NaN if a log weight is NaN or the largest one is infinite.
 
     Raises:
         InputError: naming ``samples``, if there are fewer than 25, or ``diagnostics``, if arviz-stats is not installed.
 
     Reference:
         Vehtari, Simpson, Gelman, Yao and Gabry, Pareto Smoothed Importance Sampling, JMLR 2024; Yao, Vehtari, Simpson
-        and Gelman, Yes, but Did It Work?, ICML 2018; by arviz-stats.
+        and Gelman, Yes, but Did It Work?, ICML 2018. The tail is fitted by arviz-stats.
 
     >>> exponential = np.random.default_rng(0).exponential(size=(4000, 3))
     >>> pareto_k(exponential * [0.3, 1.2, -5.0]) > 0.7
     array([False,  True, False])
     """
     if len(log_weights) < FEWEST:
-        raise InputError("samples", len(log_weights), f"at least {FEWEST}, for the tail of the weights")
-    with needing("evaluate", "diagnostics", "k-hat"):
+        expected = f"at least {FEWEST} samples, so that the weights have a tail"
+        raise InputError("samples", f"{len(log_weights)} samples", expected)
+    with require_extra("evaluate", "diagnostics", "k-hat"):
         from arviz_stats.base import array_stats  # type: ignore[attr-defined]
     return np.array([_tail(array_stats.psislw, one) for one in log_weights.T.astype(np.float64)])
 
@@ -79,20 +80,20 @@ def pareto_k(log_weights: Array) -> Array:
 def _tail(smoothed: Any, log_weights: Array) -> float:
     if not np.isfinite(log_weights.max()) or np.isnan(log_weights).any():
         return float("nan")
-    # What is far below the largest weight does not matter, and what differs by single precision alone is the same.
+    # Weights far below the largest one do not matter, and weights that differ by single precision alone are equal.
     ordered = np.sort(np.round(np.maximum(log_weights - log_weights.max(), FLOOR), DIGITS))
     size = _tail_size(len(ordered))
     above = ordered[ordered > ordered[-size - 1]]
     if len(above) < FEWEST_IN_TAIL or above[0] == above[-1]:
         return math.inf if np.exp(above).sum() > np.exp(ordered).sum() / 2 else -math.inf
     if len(above) < size:
-        # As many samples, at the tie, as make a tail of those above it.
+        # Copies of the tied weight fill up the samples, so that their tail consists of the weights above the tie.
         total = next(total for total in range(len(ordered)) if _tail_size(total) == len(above))
         ordered = np.concatenate([np.full(total - len(above), ordered[-size - 1]), above])
-    # It takes log likelihoods, of which the weights of leave-one-out are the inverse.
+    # The function takes log likelihoods; leave-one-out weights are inverse likelihoods, hence the sign.
     return float(smoothed(-ordered)[1])
 
 
 def _tail_size(samples: int) -> int:
-    """How many of the samples make the tail, as in the paper."""
+    """Returns the number of samples in the tail, as in the paper."""
     return int(3 * samples**0.5) if samples > 225 else samples // 5

@@ -1,4 +1,4 @@
-"""How far a mean over a few runs may be from the truth."""
+"""Confidence interval of a mean over a few runs."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from scipy import stats
 
 
 def student_margin(runs: Sequence[float] | NDArray[np.floating[Any]], confidence: float) -> float:
-    """Half of Student's interval of the mean of independent runs; NaN for fewer than two.
+    """Returns half the width of Student's interval of the mean of independent runs; NaN for fewer than two runs.
 
     >>> round(student_margin([0.5, 0.5, 0.8, 0.6], 0.95), 4)
     0.225

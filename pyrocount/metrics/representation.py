@@ -1,7 +1,7 @@
-"""What codes are good for: labels that classifiers read from them.
+"""Metrics of codes by the accuracy of classifiers that predict labels from them.
 
-Codes are arrays (N, K), one row an observation, labels integers (N,). Accuracies come as an ``Estimate`` over repeats,
-each with labels of its own.
+Codes are arrays (N, K) with one row for each observation, and labels are integers (N,). Accuracies are returned as a
+``MeanInterval`` over repeats, each of which draws its own labels for training.
 """
 
 import math
@@ -26,21 +26,23 @@ from .intervals import student_margin
 Array = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
 
+# Confidence of the intervals.
 CONFIDENCE = 0.95
+# Number of neighbours that vote.
 NEIGHBOURS = 5
-# Of classes, of which there may be too many to try all.
+# Largest number of splits of the classes: many classes have too many splits to try all.
 SPLITS = 200
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over repeats, with the interval that holds it with a confidence of 95 % (Student's t).
+class MeanInterval:
+    """Mean over repeats with its 95 % confidence interval (Student's t).
 
     Attributes:
-        mean: of the repeats.
+        mean: mean over the repeats.
         low: lower end of the interval; NaN with a single repeat.
-        high: upper end.
-        runs: the repeats.
+        high: upper end of the interval; NaN with a single repeat.
+        runs: value of each repeat.
     """
 
     mean: float
@@ -49,24 +51,24 @@ class Estimate:
     runs: tuple[float, ...]
 
 
-def estimate(runs: Sequence[float]) -> Estimate:
-    """The mean of independent repeats, with its interval.
+def mean_interval(runs: Sequence[float]) -> MeanInterval:
+    """Returns the mean of independent repeats, with its confidence interval.
 
-    >>> estimate([0.5, 0.5, 0.8, 0.6]).mean
+    >>> mean_interval([0.5, 0.5, 0.8, 0.6]).mean
     0.6
     """
     mean = float(np.mean(runs))
     margin = student_margin(runs, CONFIDENCE)
-    return Estimate(mean, mean - margin, mean + margin, tuple(map(float, runs)))
+    return MeanInterval(mean, mean - margin, mean + margin, tuple(map(float, runs)))
 
 
 def logistic() -> Any:
-    """Logistic regression on standardised codes."""
+    """Builds a logistic regression on standardised codes."""
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
 
 
 def nearest_neighbours() -> Any:
-    """The vote of the five nearest codes."""
+    """Builds a classifier by the vote of the five nearest codes."""
     return KNeighborsClassifier(NEIGHBOURS)
 
 
@@ -75,22 +77,23 @@ CLASSIFIERS: dict[str, Callable[[], Any]] = {"knn": nearest_neighbours, "logisti
 
 def probe_accuracy(
     codes: Array, labels: Labels, number: int, *, classifier: str = "knn", repeats: int = 5, seed: int = 0
-) -> Estimate:
-    """Accuracy of a classifier that is given N labels.
+) -> MeanInterval:
+    """Measures the accuracy of a classifier that is given a certain number of labels.
 
-    The observations are halved at random; the labels are those of N observations of one half, and the accuracy is that
-    on the other. Repeats draw both anew.
+    Each repeat halves the observations at random. The classifier is given the labels of ``number`` observations of one
+    half, which are drawn at random too, and is tested on the other half.
 
     Args:
-        codes: shape (N, K).
-        labels: shape (N,).
-        number: of labels that the classifier is given.
+        codes: codes of the observations, shape (N, K).
+        labels: labels of the observations, shape (N,).
+        number: number of labels that the classifier is given.
         classifier: ``"knn"`` or ``"logistic"``.
-        repeats: number of them.
-        seed: of the halves and labels.
+        repeats: number of repeats.
+        seed: random seed of the halves and the labels.
 
     Raises:
-        InputError: naming ``number``, if half of the observations are fewer, or ``classifier``.
+        InputError: naming ``number``, if it is not from 1 to half of the observations, or ``classifier``, if it is
+            unknown.
 
     Reference:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, table 4.
@@ -102,13 +105,14 @@ def probe_accuracy(
     make = _classifier(classifier)
     half = len(codes) // 2
     if not 1 <= number <= half:
-        raise InputError("number", f"{number} labels", f"from 1 to {half}, half of the observations")
+        expected = f"1 to {half} labels (half of the {len(codes)} observations)"
+        raise InputError("number", f"{number} labels", expected)
     runs = []
     for repeat in range(repeats):
         order = np.random.default_rng((seed, repeat)).permutation(len(codes))
         given, tested = order[:number], order[half:]
         runs.append(_accuracy(make, codes[given], labels[given], codes[tested], labels[tested]))
-    return estimate(runs)
+    return mean_interval(runs)
 
 
 def few_shot_accuracy(
@@ -119,19 +123,20 @@ def few_shot_accuracy(
     classifier: str = "logistic",
     repeats: int = 10,
     seed: int = 0,
-) -> Estimate:
-    """Accuracy of a classifier that is given some labels of each class, on all other observations.
+) -> MeanInterval:
+    """Measures the accuracy of a classifier that is given a few labels of each class, on all other observations.
 
     Args:
-        codes: shape (N, K).
-        labels: shape (N,).
-        shots: labels of each class.
-        classifier: ``"knn"`` (of as many neighbours as there are shots, at most five) or ``"logistic"``.
-        repeats: number of them.
-        seed: of the labels.
+        codes: codes of the observations, shape (N, K).
+        labels: labels of the observations, shape (N,).
+        shots: number of labels of each class.
+        classifier: ``"knn"`` (with as many neighbours as there are shots, at most five) or ``"logistic"``.
+        repeats: number of repeats.
+        seed: random seed of the labels.
 
     Raises:
-        InputError: naming ``shots``, if a class does not have more observations, or ``classifier``.
+        InputError: naming ``shots``, if it is not positive or a class does not have more observations, or
+            ``classifier``, if it is unknown.
 
     Reference:
         Negative Binomial Variational Autoencoders for Overdispersed Latent Modeling, arXiv 2508.05423, table 3.
@@ -145,37 +150,38 @@ def few_shot_accuracy(
         make = partial(KNeighborsClassifier, min(shots, NEIGHBOURS))
     classes, sizes = np.unique(labels, return_counts=True)
     if shots < 1 or sizes.min() <= shots:
-        least = f"class {classes[sizes.argmin()]} has {sizes.min()} observations"
-        raise InputError("shots", f"{shots} a class, where {least}", "a positive number, and more observations")
+        problem = f"{shots} labels of each class, while class {classes[sizes.argmin()]} has {sizes.min()} observations"
+        raise InputError("shots", problem, "a positive number that is smaller than every class")
     runs = []
     for repeat in range(repeats):
         order = np.random.default_rng((seed, repeat)).permutation(len(codes))
         given = np.concatenate([order[labels[order] == one][:shots] for one in classes])
         tested = np.setdiff1d(order, given)
         runs.append(_accuracy(make, codes[given], labels[given], codes[tested], labels[tested]))
-    return estimate(runs)
+    return mean_interval(runs)
 
 
 def shattering_dimension(
     codes: Array, labels: Labels, test_codes: Array, test_labels: Labels, *, jobs: int | None = None
-) -> Estimate:
-    """How well lines separate any half of the classes from the other: mean accuracy of logistic regression.
+) -> MeanInterval:
+    """Measures how well hyperplanes separate any half of the classes from the other half.
 
-    Ten classes are split in 126 distinct ways into five and five; where their number is odd, one part has one more, and
-    of many classes 200 random splits are taken.
+    The measure is the mean accuracy of logistic regression over the splits of the classes. Ten classes are split into
+    five and five in 126 distinct ways. If the number of classes is odd, one part has one class more. If there are more
+    than 200 splits, 200 random ones are taken.
 
     Args:
-        codes: to train with, shape (N, K).
-        labels: shape (N,).
-        test_codes: to test with, shape (M, K).
-        test_labels: shape (M,).
-        jobs: splits at a time; by default one.
+        codes: codes to train with, shape (N, K).
+        labels: labels to train with, shape (N,).
+        test_codes: codes to test with, shape (M, K).
+        test_labels: labels to test with, shape (M,).
+        jobs: number of splits that are tried at the same time; by default one.
 
     Returns:
-        The mean over the splits; ``runs`` are in the order of ``itertools.combinations``.
+        Mean accuracy over the splits; ``runs`` are in the order of ``itertools.combinations``.
 
     Raises:
-        InputError: naming ``labels``, if there are fewer than two classes, or some to test with that training lacks.
+        InputError: naming ``labels``, if there are fewer than two classes, or if training lacks a test class.
 
     Reference:
         Bernardi et al., The Geometry of Abstraction in the Hippocampus and Prefrontal Cortex, Cell 2020; Vafaii, Galor
@@ -187,9 +193,10 @@ def shattering_dimension(
     >>> dimension.mean, len(dimension.runs)
     (1.0, 3)
     """
-    if unknown := sorted(set(np.unique(test_labels).tolist()) - set(np.unique(labels).tolist())):
-        problem = f"{len(unknown)} classes among those to test with, as {unknown[0]}, that training lacks"
-        raise InputError("labels", problem, "the same classes")
+    tested = set(np.unique(test_labels).tolist())
+    if unknown := sorted(tested - set(np.unique(labels).tolist())):
+        problem = f"{len(unknown)} of {len(tested)} test classes without training labels, such as class {unknown[0]}"
+        raise InputError("labels", problem, "training labels of every test class")
     splits = halves(np.unique(labels).tolist())
     scaler = StandardScaler().fit(codes)
     train, test = scaler.transform(codes), scaler.transform(test_codes)
@@ -203,13 +210,13 @@ def shattering_dimension(
         )
         for part in splits
     )
-    return estimate(runs)
+    return mean_interval(runs)
 
 
 def halves(classes: Sequence[int], *, most: int = SPLITS) -> list[tuple[int, ...]]:
-    """One part of each way to split classes into two of equal size, or of sizes that differ by one.
+    """Returns one part of each way to split classes into two parts of equal size, or of sizes that differ by one.
 
-    Where there are more ways than ``most``, so many of them at random, the same in every call.
+    If there are more ways than ``most``, as many as ``most`` are drawn at random, the same ones in every call.
 
     >>> halves([0, 1, 2, 3])
     [(0, 1), (0, 2), (0, 3)]
@@ -220,13 +227,13 @@ def halves(classes: Sequence[int], *, most: int = SPLITS) -> list[tuple[int, ...
         InputError: naming ``labels``, if there are fewer than two classes.
     """
     if len(classes) < 2:
-        raise InputError("labels", f"{len(classes)} classes", "at least two")
+        raise InputError("labels", "a single class" if classes else "no classes", "at least two classes")
     half, odd = len(classes) // 2, len(classes) % 2
     if math.comb(len(classes), half) // (2 - odd) > most:
         rng = np.random.default_rng(0)
         return [tuple(rng.choice(classes, half, replace=False).tolist()) for _ in range(most)]
     parts = list(combinations(classes, half))
-    # With an even number every split is listed twice, by one part and by the other.
+    # With an even number of classes, every split is listed twice: by one part and by the other.
     return parts if odd else parts[: len(parts) // 2]
 
 

@@ -1,9 +1,9 @@
-"""The NumPyro twin of ``pyrocount``: the same distributions, relaxations and divergences in JAX.
+"""Relaxed count distributions for JAX and NumPyro, the twins of those of ``pyrocount`` for torch and Pyro.
 
-It needs the extra ``pyrocount[numpyro]``.
+This package needs the extra ``pyrocount[numpyro]``.
 """
 
-from . import kl as _kl  # noqa: F401  (registers)
+from . import kl as _kl  # noqa: F401  (the import registers the KL divergences)
 from .poisson_sampler import poisson
 from .relaxations import ArrivalTimes, Discrete, GumbelSoftmax, SteinChen, StraightThrough
 from .relaxed_negative_binomial import RelaxedNegativeBinomial

@@ -1,4 +1,4 @@
-"""What the count distributions share: a Poisson count, drawn through a relaxation, of a fixed or a random rate."""
+"""Base class of the count distributions: a Poisson count of a fixed or a random rate, drawn through a relaxation."""
 
 import copy
 from abc import abstractmethod
@@ -14,24 +14,26 @@ from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.batch_util import promote_batch_shape
 from numpyro.util import is_prng_key
 
-from pyrocount.arguments import broadcasts
-from pyrocount.errors import InputError
+from pyrocount.errors import InputError, broadcasts
 
 from .relaxations import Discrete, Relaxation, with_derivative
 
 
 class _DifferentiableCounts(type(constraints.nonnegative_integer)):  # type: ignore[misc]
-    """The nonnegative integers, for samples with a gradient; NumPyro would warn of discrete latents without one."""
+    """Constraint to the nonnegative integers for samples that carry a gradient.
+
+    It is not marked as discrete, because NumPyro warns of discrete latents, which usually carry no gradient.
+    """
 
     is_discrete = False
 
 
 class CountDistribution(Distribution):
-    """Base of the relaxed distributions: everything but their parameters, moments and log_prob.
+    """Base class of the relaxed count distributions, which add their parameters, moments and ``log_prob``.
 
     Attributes:
-        parameters: the parameters that were given, by name.
-        relaxation: how counts are sampled and differentiated.
+        parameters: parameters that were given, by name.
+        relaxation: relaxation that samples and differentiates the counts.
     """
 
     pytree_data_fields: tuple[str, ...] = ("parameters", "relaxation")
@@ -43,12 +45,13 @@ class CountDistribution(Distribution):
     ) -> None:
         for name, value in parameters.items():
             if not isinstance(value, int | float) and not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-                problem = f"{name}: got an array of {jnp.result_type(value)}, expected a floating dtype"
-                raise TypeError(problem)
+                problem = f"got an array of dtype {jnp.result_type(value)}, expected a floating-point dtype"
+                raise TypeError(f"{name}: {problem}")
         if not isinstance(relaxation, Relaxation):
             raise TypeError(f"relaxation: got {relaxation!r}, expected a relaxation such as ArrivalTimes(0.1)")
         dtype = jnp.result_type(*(float if isinstance(value, int) else value for value in parameters.values()))
-        # One array that is given to two distributions stays one: their divergence can tell what they share.
+        # An array that is given to two distributions stays the same object, so that their KL divergence can tell that
+        # they share it.
         self.parameters = {
             name: value if isinstance(value, Array) and value.dtype == dtype else jnp.asarray(value, dtype)
             for name, value in parameters.items()
@@ -57,43 +60,43 @@ class CountDistribution(Distribution):
         shape = jnp.broadcast_shapes(*(jnp.shape(value) for value in parameters.values()))
         if not broadcasts(relaxation.batch_shape, shape):
             problem = f"an array of shape {relaxation.batch_shape}"
-            raise InputError("temperature", problem, f"a shape that broadcasts with {shape}")
+            raise InputError("temperature", problem, f"a shape that broadcasts to the batch shape {shape}")
         super().__init__(shape, validate_args=validate_args)
 
     def get_args(self) -> dict[str, Array]:
-        """The parameters that were given, by name."""
+        """Returns the parameters that were given, by name."""
         return self.parameters
 
     @property
     def counts(self) -> "CountDistribution":
-        """The same distribution with exact counts and no gradient through them; its moments are the counts'."""
+        """Returns the same distribution with exact counts, without a gradient; its moments are those of the counts."""
         new: Any = type(self)
         counts: CountDistribution = new(**self.parameters, relaxation=Discrete(), validate_args=self._validate_args)
         return counts
 
     @property
     def has_rsample(self) -> bool:
-        """Whether gradients flow through samples."""
+        """Returns whether gradients flow through samples."""
         return self.relaxation.has_rsample
 
     @constraints.dependent_property(event_dim=0)
     def support(self) -> constraints.Constraint:
-        """The nonnegative integers for hard relaxations, the nonnegative reals for soft ones."""
+        """Returns the nonnegative integers for hard relaxations, the nonnegative reals for soft relaxations."""
         if not self.relaxation.is_discrete:
             return constraints.nonnegative
         return _DifferentiableCounts() if self.has_rsample else constraints.nonnegative_integer
 
     @abstractmethod
     def _draw_rate(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """The Poisson rates behind samples of this shape, differentiable."""
+        """Draws the Poisson rates of samples of this shape, with gradients to the parameters."""
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws values of shape (\\*sample_shape, \\*batch_shape), with the gradient of the relaxation.
 
-        They are of the floating dtype of the parameters. Rates that are NaN or infinite give NaN.
+        The values have the floating-point dtype of the parameters. Rates that are NaN or infinite give NaN.
         """
         if not is_prng_key(key):
-            raise InputError("key", repr(key), "a key such as jax.random.key(0)")
+            raise InputError("key", repr(key), "a random key such as jax.random.key(0)")
         key_rate, key = jax.random.split(key)
         rate = self._draw_rate(key_rate, (*sample_shape, *self.batch_shape))
         if self._validate_args and not isinstance(rate, Tracer):
@@ -101,13 +104,13 @@ class CountDistribution(Distribution):
         value, slope = self.relaxation.draw(key, jax.lax.stop_gradient(rate))
         if not self.has_rsample:
             return value
-        # Where the rate underflows to 0 so does the slope, and the bound keeps their ratio from being NaN.
+        # Where the rate underflows to 0, so does the slope. The lower bound keeps their ratio from being NaN.
         return with_derivative(value, rate, slope / jnp.maximum(rate, jnp.finfo(rate.dtype).tiny))
 
 
 @promote_batch_shape.register
 def _promote(d: CountDistribution) -> CountDistribution:
-    """A distribution whose leaves ``vmap`` or NumPyro's ``scan`` have stacked: lines up those of fewer dimensions."""
+    """Aligns the leaves that have fewer dimensions, after ``vmap`` or NumPyro's ``scan`` has stacked the leaves."""
     rank = len(d.batch_shape)
     added = max(jnp.ndim(value) for value in d.parameters.values()) - rank
 
@@ -125,7 +128,7 @@ def _promote(d: CountDistribution) -> CountDistribution:
 
 
 def axes(d: Any, relaxation: Any = None, **parameters: int | None) -> Any:
-    """The in_axes of a distribution for ``jax.vmap``, see ``numpyro.distributions.batch_util.vmap_over``."""
+    """Returns the in_axes of a distribution for ``jax.vmap``; see ``numpyro.distributions.batch_util.vmap_over``."""
     new = object.__new__(type(d))
     new.__dict__ = d.__dict__ | {
         "parameters": {name: parameters.get(name) for name in d.parameters},

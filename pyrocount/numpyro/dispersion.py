@@ -1,4 +1,4 @@
-"""What two dispersions add to the Kullback-Leibler divergence of negative binomials."""
+"""KL divergence between negative binomials of one mean and two dispersions."""
 
 import math
 
@@ -6,28 +6,29 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-# Stands for the total_count of a Poisson distribution, in which every term below has its limit.
+# The total_count that stands for a Poisson distribution; at this value every term below has reached its limit.
 POISSON = {"float64": 1e200, "float32": 1e20}
-# Step in log t, and the parts of the integral left out below the first node and beyond the last. In float64 the
-# absolute error is 1e-9 for means from 1e-4 to 1e4 and total_counts from 1e-3 to 1e6.
+# Largest step in log t, and the parts of the integral that are left out below the first node and beyond the last. In
+# float64 the absolute error is 1e-9 for means from 1e-4 to 1e4 and total_counts from 1e-3 to 1e6.
 ACCURACY = {"float64": (0.34, 1e-11, math.exp(-40)), "float32": (0.58, 1e-6, math.exp(-18))}
+# Largest number of nodes.
 MOST_NODES = 1024
 
 
 @jax.jit
 def dispersion_divergence(mean: Array, total_count: Array, other: Array) -> Array:
-    r"""KL(NB(r, m) || NB(s, m)) for a mean m and total_counts r and s, all of one shape.
+    r"""Computes KL(NB(r, m) || NB(s, m)) for a mean m and total_counts r and s, all of one shape.
 
-    With the Malmsten-type integral of log gamma,
+    By the Malmsten-type integral of log gamma, the divergence is
 
     .. math::
         \int_0^\infty \frac{e^{-st} - e^{-rt}}{t}\, B(t)\, dt + s \log(1 + m/s) - r \log(1 + m/r), \qquad
         B(t) = \frac{1 - E e^{-zt}}{1 - e^{-t}} - m e^{-mt},
 
-    where z is NB(r, m). Taking out :math:`m e^{-mt}`, whose share is known in closed form, leaves an integrand that is
-    small where the divergence is, and that has a limit for Poisson distributions, r or s infinite. The trapezoid rule
-    in log t, one node at a time, keeps the memory at the size of the arguments. Second derivatives are by forward mode,
-    as those of ``jax.hessian``.
+    where z follows NB(r, m). The term :math:`m e^{-mt}`, whose integral has a closed form, leaves an integrand that is
+    small where the divergence is small, and that has a limit for Poisson distributions, where r or s is infinite. The
+    trapezoid rule in log t adds one node at a time, so that the memory stays at the size of the arguments. Second
+    derivatives need forward mode, as in ``jax.hessian``.
     """
     return _divergence(mean, total_count, other)
 
@@ -45,16 +46,16 @@ def _jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Arra
 
 
 def _integrate(m: Array, r: Array, s: Array) -> tuple[Array, Array, Array, Array]:
-    """The divergence and its derivatives with respect to m, r and s."""
+    """Computes the divergence and its derivatives with respect to m, r and s."""
     longest, below, beyond = ACCURACY[m.dtype.name]
     sign = jnp.where(r < s, -1.0, 1.0).astype(m.dtype)
     gap = sign * (r - s)
     smaller = jnp.minimum(r, s)
-    # Near 0 the integrand is about this times t min(1, gap t); far out it is at most exp(-smaller t).
+    # Near t = 0 the integrand is about slope * t * min(1, gap * t); for large t it is at most exp(-smaller * t).
     slope = m * (m * (1 + 1 / r) + 1)
     tiny = jnp.finfo(m.dtype).tiny
     start = jnp.log(jnp.maximum(below / slope, jnp.sqrt(below / slope / jnp.maximum(gap, tiny))))
-    # The integral does not depend on where the nodes lie.
+    # The integral does not depend on the positions of the nodes, so that these need no gradient.
     start = jax.lax.stop_gradient(jnp.minimum(start, -jnp.log(smaller)))
     length = math.log(-math.log(beyond)) - jnp.log(smaller) - start
     nodes = jnp.clip(jnp.ceil(jnp.max(length, initial=0.0, where=jnp.isfinite(length)) / longest) + 1, 2, MOST_NODES)

@@ -1,4 +1,4 @@
-"""Gamma variables with their implicit gradient, on a CPU many times faster than ``jax.random.gamma``."""
+"""Sampler of Gamma variables with their implicit gradient, many times faster on a CPU than ``jax.random.gamma``."""
 
 import math
 
@@ -13,8 +13,9 @@ from .deviance import log_ratio
 from .random_words import redrawn, two_words, uniform
 from .special import STIRLING_FROM, log1p_residual
 
-# What is left out of the integrals is below exp(-REACH) of the integrand.
+# Reach of the integrals: the part that is left out is below exp(-REACH) times the integrand.
 REACH = 18.0
+# Nodes and weights of Gauss's rule on the interval from 0 to 1.
 NODES = tuple(
     (float(node + 1) / 2, float(weight) / 2) for node, weight in zip(*np.polynomial.legendre.leggauss(24), strict=True)
 )
@@ -24,17 +25,17 @@ NODES = tuple(
 def gamma(key: Array, concentration: Array) -> Array:
     """Draws Gamma variables of scale 1, with the pathwise gradient in their concentration.
 
-    The method of Marsaglia and Tsang (A Simple Method for Generating Gamma Variables, 2000). The gradient is the
-    implicit one (Figurnov, Mohamed and Mnih, Implicit Reparameterization Gradients, NeurIPS 2018), see ``slope``, with
-    a relative error of about 1e-5 in float32.
+    The sampler is that of Marsaglia and Tsang (A Simple Method for Generating Gamma Variables, 2000). The gradient is
+    implicit (Figurnov, Mohamed and Mnih, Implicit Reparameterization Gradients, NeurIPS 2018). It has a relative error
+    of about 1e-5 in float32; see ``slope``.
 
     Args:
-        key: a random key.
-        concentration: alpha, positive, any shape, of a floating dtype.
+        key: random key.
+        concentration: concentration alpha, positive, any shape, of a floating-point dtype.
 
     Returns:
-        Variables of the shape and dtype of ``concentration``; NaN where that is negative, infinite or NaN, and 0 where
-        it is 0.
+        Variables of the shape and dtype of ``concentration``; NaN where the concentration is negative, infinite or NaN,
+        and 0 where it is 0.
 
     >>> gamma(jax.random.key(0), jnp.array([0.0, jnp.nan]))
     Array([ 0., nan], dtype=float32)
@@ -48,7 +49,7 @@ def gamma(key: Array, concentration: Array) -> Array:
 def _with_gradient(seed: Array, concentration: Array) -> Array:
     valid = (concentration > 0) & (concentration < jnp.inf)
     alpha = jnp.where(valid, concentration, 1.0)
-    # Below 1, a variable of alpha + 1 times a power of a uniform number.
+    # For alpha below 1, the variable is one of concentration alpha + 1 times a power of a uniform number.
     raised = jnp.where(alpha < 1, alpha + 1, alpha)
     shape = raised.shape
     value, accepted = _propose(*two_words(seed, 0, shape), raised)
@@ -76,14 +77,15 @@ def _propose(first: Array, second: Array, alpha: Array) -> tuple[Array, Array]:
 
 
 def slope(value: Array, concentration: ArrayLike) -> Array:
-    r"""The derivative of a Gamma variable in its concentration, at a fixed value of its distribution function.
+    r"""Computes the derivative of a Gamma variable in its concentration, at a fixed value of its distribution function.
 
-    It is :math:`dz/d\alpha = -\partial_\alpha F(z; \alpha) / p(z; \alpha)`. With :math:`t = z e^y` that is an
-    integral over one of the tails, the lighter,
+    It is :math:`dz/d\alpha = -\partial_\alpha F(z; \alpha) / p(z; \alpha)`. With :math:`t = z e^y` this is an
+    integral over the lighter of the two tails. Over the right tail it is
 
     .. math:: z \int_0^\infty (\log z + y - \psi(\alpha))\, e^{\alpha y - z (e^y - 1)}\, dy
 
-    or minus the same from minus infinity to 0, by Gauss's rule up to where the integrand is negligible.
+    and over the left tail it is minus the same integral from minus infinity to 0. The integrals are computed by Gauss's
+    rule up to a point beyond which the integrand is negligible.
     """
     alpha = jnp.asarray(concentration)
     tiny = jnp.finfo(value.dtype).tiny
@@ -106,7 +108,7 @@ def slope(value: Array, concentration: ArrayLike) -> Array:
     for node, weight in NODES:
         y = node * length
         grown = jnp.expm1(y)
-        # For large concentrations, whose nodes are near, the differences come first.
+        # For large concentrations, whose nodes are close to 0, the differences are taken first.
         near = (alpha - z) * y - z * log1p_residual(jnp.maximum(grown, -0.9))
         exponent = jnp.where(y > -1, near, alpha * y - z * grown)
         total = total + weight * (level + y) * jnp.exp(exponent)

@@ -1,13 +1,14 @@
 """Kullback-Leibler divergences between count distributions, in nats, registered with NumPyro.
 
-They are those of the counts, for every relaxation, between ours and NumPyro's Poisson and negative binomials in any
-order. For a q of mean m and total_count r, and a p of total_count s,
+For every relaxation they are the divergences between the exact counts. At least one of the two distributions is
+relaxed; the other may be NumPyro's Poisson or negative binomial. For a q of mean m and total_count r, and a p of
+total_count s,
 
     KL(q || p) = KL(NB(r, m) || NB(s, m)) + KL(NB(s, m) || p),
 
-since NB(s, m) is the member of p's exponential family that is closest to q. The second term is a deviance in closed
-form; the first vanishes where the total_count is shared, and is an integral elsewhere. A Poisson distribution is the
-limit of an infinite total_count.
+since NB(s, m) is the member of p's exponential family that is closest to q. The second term is half a deviance, in
+closed form. The first term vanishes where r and s are equal, and is an integral elsewhere. A Poisson distribution is
+the limit of an infinite total_count.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ from .relaxed_poisson import RelaxedPoisson
 
 @dataclass(frozen=True)
 class _Counts:
-    """The log mean is ``location + log_size``: log_rate + 0, or logits + log(total_count)."""
+    """Parameters of a count distribution.
+
+    The log mean is ``location + log_size``, which is log_rate + 0 or logits + log(total_count).
+    """
 
     mean: Array
     location: Array
@@ -78,7 +82,7 @@ def _kl(q: Distribution, p: Distribution) -> Array:
 
 
 def _shared(a: Any, b: Any) -> bool:
-    """Whether two total_counts are one array, or have equal values that nothing is traced through."""
+    """Returns whether two total_counts are one array, or have equal values that are not traced."""
     if a is b:
         return True
     if a is None or b is None or isinstance(a, Tracer) or isinstance(b, Tracer):
@@ -94,7 +98,7 @@ def _masked_p(q: CountDistribution, p: MaskedDistribution) -> Array:
     return scale_and_mask(kl_divergence(q, p.base_dist), mask=p._mask)
 
 
-# NumPyro has it for two masked distributions alone, and falls back to Monte Carlo where one is masked.
+# NumPyro has a rule only for two masked distributions, and falls back to Monte Carlo where one is masked.
 kl_divergence.add((MaskedDistribution, CountDistribution), _masked_q)
 kl_divergence.add((CountDistribution, MaskedDistribution), _masked_p)
 

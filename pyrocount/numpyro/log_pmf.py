@@ -1,9 +1,10 @@
 """Log probability mass functions of counts, continued to real values by the gamma function.
 
-They are computed in the dtype of their arguments: JAX has no float64 unless ``jax_enable_x64`` is set, and then their
+They are computed in the dtype of their arguments. JAX has float64 only if ``jax_enable_x64`` is set; then their
 precision is that of the torch backend. Counts from ``STIRLING_FROM`` on are treated as in C. Loader, Fast and Accurate
-Computation of Binomial Probabilities, 2000: a Stirling series, and the distance of the count from the mean as a
-deviance. Gradients are written out, so that no branch that is not taken can make them NaN.
+Computation of Binomial Probabilities, 2000: the log probability is the sum of a Stirling series and a deviance, which
+measures the distance of the count from the mean. The gradients are written out, so that a branch that is not taken
+cannot make them NaN.
 """
 
 from functools import partial
@@ -28,7 +29,7 @@ from .special import (
 
 @jax.jit
 def poisson_log_pmf(count: Array, rate: Array | None = None, log_rate: Array | None = None) -> Array:
-    """log Poisson(count; rate) with one of the two parameters, broadcast over the arguments."""
+    """Returns log Poisson(count; rate), given the rate or its logarithm; the arguments broadcast."""
     parameter, is_log = (rate, False) if log_rate is None else (log_rate, True)
     count, parameter = _floats(count, parameter)
     return _poisson(count, parameter, is_log)
@@ -38,14 +39,14 @@ def poisson_log_pmf(count: Array, rate: Array | None = None, log_rate: Array | N
 def negative_binomial_log_pmf(
     count: Array, total_count: Array, probs: Array | None = None, logits: Array | None = None
 ) -> Array:
-    """log NB(count; total_count, p) with one of the parameters of p, broadcast over the arguments."""
+    """Returns log NB(count; total_count, p), given p or its logits; the arguments broadcast."""
     parameter, is_logits = (probs, False) if logits is None else (logits, True)
     count, total_count, parameter = _floats(count, total_count, parameter)
     return _negative_binomial(count, total_count, parameter, is_logits)
 
 
 def _floats(*arguments: Any) -> list[Array]:
-    """The arguments in one floating dtype and of one shape."""
+    """Returns the arguments in one floating-point dtype and one shape."""
     dtype = jnp.result_type(*arguments)
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = jnp.result_type(float)
@@ -61,7 +62,7 @@ def _poisson(k: Array, parameter: Array, is_log: bool) -> Array:
     deviance = poisson_deviance(many, rate, log_ratio(many, rate, log_k, log_rate))
     log_pmf = -deviance - HALF_LOG_TWO_PI - log_k / 2 - stirling_series(many)
     log_pmf = jnp.where(k < STIRLING_FROM, few, log_pmf)
-    # An overflowing rate makes both NaN.
+    # Where the rate overflows, both formulas give NaN.
     log_pmf = _finite(jnp.where(rate < jnp.inf, log_pmf, -rate))
     return jnp.where((k == 0) | (log_rate > -jnp.inf), log_pmf, -jnp.inf)
 
@@ -111,6 +112,6 @@ def _logit(probs: Array) -> Array:
 
 
 def _finite(x: Array) -> Array:
-    """Finite numbers within the range of their dtype; NaN stays."""
+    """Clamps numbers to the finite range of their dtype; NaN stays NaN."""
     limits = jnp.finfo(x.dtype)
     return jnp.clip(x, limits.min, limits.max)

@@ -1,4 +1,4 @@
-"""Random words for samplers that reject, faster on a CPU than those of ``jax.random``."""
+"""Random words for rejection samplers, faster on a CPU than those of ``jax.random``."""
 
 import math
 from collections.abc import Callable
@@ -8,22 +8,23 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.random import threefry2x32_p
 
-# Takes two words and the parameters of a value; gives a proposal for it, and whether that is accepted.
+# Function that takes two words and the parameters of a value, and returns a proposal for the value and whether the
+# proposal is accepted.
 Propose = Callable[..., tuple[Array, Array]]
 
-# Values a row where those that are wanted are counted.
+# Length of the rows in which the wanted values are counted.
 ROW = 64
-# At most one value in so many is drawn again at a time.
+# Number of parts of a large array of values, of which at most one part is drawn again at a time.
 PART = 8
 
 
 def two_words(seed: Array, turn: Array | int, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Two arrays of random words at the price of one: ``random.bits`` folds the two that a hash gives.
+    """Returns two arrays of random words at the price of one: ``random.bits`` folds the two words that a hash gives.
 
     Args:
-        seed: two words.
-        turn: arrays of different turns are independent.
-        shape: of the arrays.
+        seed: two words that seed the hash.
+        turn: number of the turn; arrays of different turns are independent.
+        shape: shape of each of the two arrays.
     """
     place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
     words: tuple[Array, Array] = threefry2x32_p.bind(*seed, jnp.full_like(place, turn), place)
@@ -31,22 +32,22 @@ def two_words(seed: Array, turn: Array | int, shape: tuple[int, ...]) -> tuple[A
 
 
 def uniform(word: Array, dtype: Any) -> Array:
-    """Numbers in (0, 1], small ones of a resolution of 2^-33."""
+    """Converts random words to uniform numbers in (0, 1]; small numbers have a resolution of 2^-33."""
     return (word.astype(dtype) + 0.5) * 2.0**-32
 
 
 def redrawn(seed: Array, turn: int, propose: Propose, wanted: Array, value: Array, *parameters: Array) -> Array:
-    """Replaces the values that are wanted by the first of their proposals that is accepted.
+    """Replaces each wanted value by the first of its proposals that is accepted.
 
-    Those that are still wanted are gathered in every turn.
+    The values that are still wanted are gathered in every turn.
 
     Args:
-        seed: two words.
-        turn: the first.
-        propose: see ``Propose``.
-        wanted: which values, of any shape.
-        value: of that shape.
-        parameters: of the proposals, of that shape.
+        seed: two words that seed the hash.
+        turn: number of the first turn.
+        propose: function that proposes a value, see ``Propose``.
+        wanted: whether each value is replaced, any shape.
+        value: values, of the shape of ``wanted``.
+        parameters: parameters of the proposals, of the shape of ``wanted``.
     """
     shape, size = value.shape, value.size
     parameters = tuple(parameter.ravel() for parameter in parameters)
@@ -65,7 +66,10 @@ def redrawn(seed: Array, turn: int, propose: Propose, wanted: Array, value: Arra
 
 
 def _places(wanted: Array, number: int) -> Array:
-    """Where the first that are wanted stand, and beyond the end for the rest; the sums of ``jnp.nonzero`` are slow."""
+    """Returns the places of the first ``number`` wanted values; where there are fewer, the rest lie beyond the end.
+
+    The sums inside ``jnp.nonzero`` would be slow.
+    """
     rows = jnp.pad(wanted, (0, -wanted.size % ROW)).reshape(-1, ROW).astype(jnp.float32)
     within = (rows @ jnp.triu(jnp.ones((ROW, ROW)))).astype(jnp.int32)
     before = jnp.cumsum(within[:, -1]) - within[:, -1]

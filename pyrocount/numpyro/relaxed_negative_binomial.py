@@ -1,4 +1,4 @@
-"""The negative binomial distribution with a choice of how gradients flow through its counts."""
+"""Negative binomial distribution with a choice of how gradients flow through its counts."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from numpyro.distributions import constraints
 from numpyro.distributions.batch_util import vmap_over
 from numpyro.distributions.util import validate_sample
 
-from pyrocount.arguments import exactly_one
+from pyrocount.errors import exactly_one
 
 from .count_distribution import CountDistribution, axes
 from .gamma_sampler import gamma
@@ -17,7 +17,7 @@ from .relaxations import ArrivalTimes, Relaxation
 
 
 class RelaxedNegativeBinomial(CountDistribution):
-    r"""Overdispersed counts that carry a gradient, in torch's parameters.
+    r"""Overdispersed, negative-binomial counts that carry a gradient, with the parameters of torch.
 
     .. math::
         p(z) = \frac{\Gamma(z + r)}{\Gamma(r)\,\Gamma(z + 1)}\, (1 - p)^r p^z, \qquad
@@ -29,23 +29,24 @@ class RelaxedNegativeBinomial(CountDistribution):
     both parameters.
 
     ``log_prob`` and ``kl_divergence`` are those of the underlying counts, ``log_prob`` continued to real values by the
-    gamma function; ``mean`` and ``variance`` are those of what ``sample`` draws. ``support`` is the nonnegative reals
-    for a soft relaxation, the nonnegative integers for one whose values are exact counts.
+    gamma function; ``mean`` and ``variance`` are those of the values that ``sample`` draws. ``support`` is the
+    nonnegative reals for a soft relaxation, and the nonnegative integers for a relaxation whose values are exact
+    counts.
 
     References:
         Zhang et al., Negative Binomial Variational Autoencoders, arXiv 2508.05423, section 4.
         Figurnov, Mohamed and Mnih, Implicit Reparameterization Gradients, NeurIPS 2018 (the Gamma).
 
     Args:
-        total_count: dispersion r, positive, any shape. The larger, the closer to a Poisson distribution.
-        probs: p, in [0, 1), broadcast with ``total_count``.
-        logits: log(p / (1 - p)), in place of ``probs``.
-        relaxation: how counts are sampled and differentiated.
+        total_count: dispersion r, positive, any shape; the larger it is, the closer are the counts to Poisson counts.
+        probs: probability p, in [0, 1), broadcast with ``total_count``.
+        logits: log odds log(p / (1 - p)), in place of ``probs``.
+        relaxation: relaxation that samples and differentiates the counts.
         validate_args: whether arguments and values are checked; None follows the global setting.
 
     Raises:
         ValueError: if not exactly one of ``probs`` and ``logits`` is given, or a value breaks its constraint.
-        TypeError: if a parameter is an integer array, or ``relaxation`` is no relaxation.
+        TypeError: if a parameter is an integer array, or ``relaxation`` is not a relaxation.
 
     >>> d = RelaxedNegativeBinomial(2.0, logits=jnp.zeros(3))
     >>> d.sample(jax.random.key(0), (5,)).shape
@@ -62,7 +63,7 @@ class RelaxedNegativeBinomial(CountDistribution):
         "logits": constraints.real,
     }
     reparametrized_params = ["total_count", "probs", "logits"]
-    # Those of the base; the default would be the constraints\' names.
+    # The fields are those of the base class; by default they would be the names of the constraints.
     pytree_data_fields = ()
 
     def __init__(
@@ -86,7 +87,7 @@ class RelaxedNegativeBinomial(CountDistribution):
         *,
         validate_args: bool | None = None,
     ) -> "RelaxedNegativeBinomial":
-        """The distribution with this mean (counts per observation window, positive) and dispersion.
+        """Builds the distribution with this mean (counts per observation window, positive) and dispersion.
 
         >>> round(float(RelaxedNegativeBinomial.from_mean(3.0, 2.0).counts.variance), 4)
         7.5
@@ -96,35 +97,35 @@ class RelaxedNegativeBinomial(CountDistribution):
 
     @property
     def total_count(self) -> Array:
-        """The dispersion."""
+        """Returns the dispersion r."""
         return self.parameters["total_count"]
 
     @property
     def probs(self) -> Array:
-        """p, computed where logits were given."""
+        """Returns the probability p, computed from the logits if those were given."""
         return self.parameters["probs"] if "probs" in self.parameters else jax.nn.sigmoid(self.parameters["logits"])
 
     @property
     def logits(self) -> Array:
-        """log(p / (1 - p)), computed where probs were given."""
+        """Returns the logits log(p / (1 - p)), computed from p if that was given."""
         return self.parameters["logits"] if "logits" in self.parameters else jnp.log(self._odds)
 
     @property
     def _odds(self) -> Array:
-        """p / (1 - p), the scale of the Gamma mixture."""
+        """Returns the odds p / (1 - p), which are the scale of the Gamma mixture."""
         if "logits" in self.parameters:
             return jnp.exp(self.parameters["logits"])
         return self.parameters["probs"] / (1 - self.parameters["probs"])
 
     @property
     def mean(self) -> Array:
-        """Mean of the relaxed counts."""
+        """Returns the mean of the relaxed counts."""
         factor, _ = self.relaxation.moment_factors()
         return jnp.broadcast_to(self.total_count * self._odds * factor, self.batch_shape)
 
     @property
     def variance(self) -> Array:
-        """Variance of the relaxed counts, E Var(z | lambda) + Var E(z | lambda)."""
+        """Returns the variance of the relaxed counts, E Var(z | lambda) + Var E(z | lambda)."""
         mean_factor, variance_factor = self.relaxation.moment_factors()
         per_count = variance_factor + mean_factor**2 * self._odds
         return jnp.broadcast_to(self.total_count * self._odds * per_count, self.batch_shape)
@@ -135,7 +136,7 @@ class RelaxedNegativeBinomial(CountDistribution):
 
     @validate_sample
     def log_prob(self, value: ArrayLike, intermediates: object = None) -> Array:
-        """Log probability of counts, in nats; of real values, its continuation by the gamma function."""
+        """Returns the log probability of counts, in nats; for real values, its continuation by the gamma function."""
         return negative_binomial_log_pmf(jnp.asarray(value), **self.parameters)
 
 

@@ -1,4 +1,4 @@
-"""The Poisson distribution with a choice of how gradients flow through its counts."""
+"""Poisson distribution with a choice of how gradients flow through its counts."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -7,7 +7,7 @@ from numpyro.distributions import constraints
 from numpyro.distributions.batch_util import vmap_over
 from numpyro.distributions.util import validate_sample
 
-from pyrocount.arguments import exactly_one
+from pyrocount.errors import exactly_one
 
 from .count_distribution import CountDistribution, axes
 from .log_pmf import poisson_log_pmf
@@ -20,21 +20,22 @@ class RelaxedPoisson(CountDistribution):
     .. math:: p(z) = \lambda^z e^{-\lambda} / \Gamma(z + 1)
 
     ``log_prob`` and ``kl_divergence`` are those of the underlying counts, ``log_prob`` continued to real values by the
-    gamma function; ``mean`` and ``variance`` are those of what ``sample`` draws. ``support`` is the nonnegative reals
-    for a soft relaxation, the nonnegative integers for one whose values are exact counts.
+    gamma function; ``mean`` and ``variance`` are those of the values that ``sample`` draws. ``support`` is the
+    nonnegative reals for a soft relaxation, and the nonnegative integers for a relaxation whose values are exact
+    counts.
 
     References:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024.
 
     Args:
         rate: expected counts per observation window, nonnegative, any shape.
-        log_rate: its logarithm, in place of ``rate``.
-        relaxation: how counts are sampled and differentiated.
+        log_rate: logarithm of the rate, in place of ``rate``.
+        relaxation: relaxation that samples and differentiates the counts.
         validate_args: whether arguments and values are checked; None follows the global setting.
 
     Raises:
         ValueError: if not exactly one of ``rate`` and ``log_rate`` is given, or a value breaks its constraint.
-        TypeError: if a parameter is an integer array, or ``relaxation`` is no relaxation.
+        TypeError: if a parameter is an integer array, or ``relaxation`` is not a relaxation.
 
     >>> import jax
     >>> d = RelaxedPoisson(jnp.array([0.5, 2.0]))
@@ -48,7 +49,7 @@ class RelaxedPoisson(CountDistribution):
 
     arg_constraints = {"rate": constraints.nonnegative, "log_rate": constraints.real}
     reparametrized_params = ["rate", "log_rate"]
-    # Those of the base; the default would be the constraints\' names.
+    # The fields are those of the base class; by default they would be the names of the constraints.
     pytree_data_fields = ()
 
     def __init__(
@@ -63,22 +64,22 @@ class RelaxedPoisson(CountDistribution):
 
     @property
     def rate(self) -> Array:
-        """Expected counts, computed where log_rate was given."""
+        """Returns the expected counts, computed from the log rate if that was given."""
         return self.parameters["rate"] if "rate" in self.parameters else jnp.exp(self.parameters["log_rate"])
 
     @property
     def log_rate(self) -> Array:
-        """Log of the expected counts, computed where rate was given."""
+        """Returns the logarithm of the expected counts, computed from the rate if that was given."""
         return self.parameters["log_rate"] if "log_rate" in self.parameters else jnp.log(self.parameters["rate"])
 
     @property
     def mean(self) -> Array:
-        """Mean of the relaxed counts."""
+        """Returns the mean of the relaxed counts."""
         return jnp.broadcast_to(self.rate * self.relaxation.moment_factors()[0], self.batch_shape)
 
     @property
     def variance(self) -> Array:
-        """Variance of the relaxed counts."""
+        """Returns the variance of the relaxed counts."""
         return jnp.broadcast_to(self.rate * self.relaxation.moment_factors()[1], self.batch_shape)
 
     def _draw_rate(self, key: Array, shape: tuple[int, ...]) -> Array:
@@ -86,7 +87,7 @@ class RelaxedPoisson(CountDistribution):
 
     @validate_sample
     def log_prob(self, value: ArrayLike, intermediates: object = None) -> Array:
-        """Log probability of counts, in nats; of real values, its continuation by the gamma function."""
+        """Returns the log probability of counts, in nats; for real values, its continuation by the gamma function."""
         return poisson_log_pmf(jnp.asarray(value), **self.parameters)
 
 

@@ -1,15 +1,15 @@
-"""What ``python -m pyrocount.evaluate`` measures, one suite a file."""
+"""Suites of ``python -m pyrocount.evaluate``, one a file, and the report."""
 
 from collections.abc import Callable
 
-from .base import Result, Subject, Table
+from .base import EvaluationContext, Result, Table
 from .diagnostics import diagnostics
 from .generation import generation
 from .reconstruction import reconstruction
 from .representation import representation
 from .sparsity import sparsity
 
-SUITES: dict[str, Callable[[Subject], Result]] = {
+SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
     "reconstruction": reconstruction,
     "generation": generation,
     "representation": representation,
@@ -17,4 +17,4 @@ SUITES: dict[str, Callable[[Subject], Result]] = {
     "diagnostics": diagnostics,
 }
 
-__all__ = ["SUITES", "Result", "Subject", "Table"]
+__all__ = ["SUITES", "EvaluationContext", "Result", "Table"]

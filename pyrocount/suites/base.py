@@ -1,4 +1,4 @@
-"""What suites work on, and what they give."""
+"""Evaluation context and results of the suites."""
 
 import math
 import sys
@@ -12,39 +12,38 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pyrocount.adapters import Adapter
-from pyrocount.config import Config
+from pyrocount.backends import Backend, Evaluation
+from pyrocount.backends.evaluation import Array
 from pyrocount.data import Dataset
 from pyrocount.diagnostics import Check
 from pyrocount.errors import InputError
-from pyrocount.evaluation import Array, Evaluation
-from pyrocount.metrics.representation import Estimate, estimate
+from pyrocount.metrics.representation import MeanInterval, mean_interval
 
 if TYPE_CHECKING:
     from xarray import DataTree
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A fitted model with held-out data, and how much is to be done with it.
+class EvaluationContext:
+    """A fitted model with its data, and the sizes of its evaluation.
 
     Attributes:
-        adapter: the model.
-        config: of its run, resolved.
-        data: of its run.
-        observations: held-out ones that are taken, at random where they are not all.
-        train_observations: those of training that probes learn from.
-        samples: of the posterior of each observation, for importance weights.
-        checked: observations and simulations of the diagnostics.
-        images: numbers of them for each of which there is a FID.
-        inception_weights: see ``pyrocount.metrics.generation``.
-        seed: of all samples.
+        model: the model.
+        beta: weight of the KL divergence in its training.
+        data: the data of its run.
+        observations: number of held-out observations that are taken, at random where they are not all.
+        train_observations: number of training observations that probes learn from.
+        samples: number of posterior samples of each observation, for importance weights.
+        checked: number of observations and simulations of the diagnostics.
+        images: numbers of images, for each of which there is a FID.
+        inception_weights: weights of Inception, see ``pyrocount.metrics.generation``.
+        seed: seed of all samples.
         restarts: other fits of the model, by name.
         progress: whether to show progress bars.
     """
 
-    adapter: Adapter
-    config: Config
+    model: Backend
+    beta: float
     data: Dataset
     observations: int
     train_observations: int
@@ -53,44 +52,44 @@ class Subject:
     images: tuple[int, ...]
     inception_weights: str | None
     seed: int
-    restarts: dict[str, Adapter] = field(default_factory=dict)
+    restarts: dict[str, Backend] = field(default_factory=dict)
     progress: bool = False
 
     @property
     def is_images(self) -> bool:
-        """Whether an observation is an image."""
+        """Returns whether an observation is an image."""
         return len(self.data.shape) == 3
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
-        """Which of the held-out observations are taken: the easy ones of some sets come first."""
+        """Returns the held-out observations that are taken, at random: the easy ones of some sets come first."""
         return np.random.default_rng(self.seed).permutation(len(self.data.test))[: self.observations]
 
     def test(self, number: int | None = None) -> tuple[Array, Array | None]:
-        """So many of the held-out observations, in the units of models, and their exposure where there is one."""
+        """Returns a number of held-out observations, in the units of models, and their exposure where there is one."""
         rows, exposure = self.rows[:number], self.data.test_exposure
         return self.data.test_units()[rows], None if exposure is None else exposure[rows]
 
     def windows(self, number: int) -> Array | None:
-        """Lengths of windows for so many draws of the prior, those of held-out observations; None where all are 1."""
+        """Returns lengths of windows for a number of prior draws, those of held-out data; None where all are 1."""
         exposure = self.data.test_exposure
         return None if exposure is None else np.resize(exposure[self.rows], number)
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """Figures of exact samples of the held-out observations."""
-        return self.adapter.evaluate(*self.test(), beta=self.config.beta, seed=self.seed)
+        """Returns the evaluation of the held-out observations by exact samples."""
+        return self.model.evaluate(*self.test(), beta=self.beta, seed=self.seed)
 
     @cached_property
     def log_weights(self) -> Array:
-        """Log importance weights of the observations that are checked, shape (S, N); see ``Adapter.log_weights``."""
+        """Returns log importance weights of the checked observations, shape (S, N); see ``Backend.log_weights``."""
         checked = self.test(self.checked)
-        return self.adapter.log_weights(*checked, samples=self.samples, seed=self.seed, progress=self.progress)
+        return self.model.log_weights(*checked, samples=self.samples, seed=self.seed, progress=self.progress)
 
     def unit_range(self, values: Array) -> Array:
-        """Values in the units of models, between 0 and 1 over the range of the original data.
+        """Returns values in the units of models as numbers between 0 and 1 over the range of the original data.
 
-        It is that of the held-out and training data together.
+        The range is that of the held-out and training data together.
         """
         low, high = self._range()
         return (values - low) / (high - low)
@@ -105,12 +104,12 @@ class Subject:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text and numbers, as a report shows them.
+    """Table of text and numbers in a report.
 
     Attributes:
-        title: above it.
+        title: title of the table.
         header: names of the columns.
-        rows: cells.
+        rows: cells of each row.
     """
 
     title: str
@@ -120,61 +119,61 @@ class Table:
 
 @dataclass
 class Result:
-    """What a suite finds.
+    """Results of a suite.
 
     Attributes:
-        figures: numbers, and means with their 95 % intervals, by name.
-        tables: of more than a number each.
+        metrics: numbers, and means with their 95 % intervals, by name.
+        tables: results of more than a number each.
         checks: numbers with thresholds.
-        pictures: by name.
-        remarks: what could not be done, and why, in lines.
+        figures: figures by name.
+        remarks: parts that could not be done, and why, a line each.
         posterior: samples for ArviZ, where the suite has any.
     """
 
-    figures: dict[str, float | Estimate] = field(default_factory=dict)
+    metrics: dict[str, float | MeanInterval] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
-    pictures: dict[str, Figure] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     posterior: "DataTree | None" = None
 
     @contextmanager
-    def attempt(self, what: str) -> Iterator[None]:
-        """A part of the suite; what stands in its way becomes a remark, and the suite goes on."""
+    def attempt(self, part: str) -> Iterator[None]:
+        """Runs a part of the suite in the block; bad input there becomes a remark, and the suite goes on."""
         try:
             yield
         except InputError as error:
-            self.remarks.append(f"{what}: {error}")
+            self.remarks.append(f"{part}: {error}")
             print(f"  {self.remarks[-1]}", file=sys.stderr)
 
     def to_json(self) -> dict[str, Any]:
-        """All but the samples and the pictures, of which there are the names."""
+        """Returns all but the samples and the figures, of which it returns the names."""
         return {
-            "figures": {
+            "metrics": {
                 name: {"mean": value.mean, "low": value.low, "high": value.high, "repeats": len(value.runs)}
-                if isinstance(value, Estimate)
+                if isinstance(value, MeanInterval)
                 else value
-                for name, value in self.figures.items()
+                for name, value in self.metrics.items()
             },
             "tables": [
                 {"title": table.title, "header": list(table.header), "rows": [list(row) for row in table.rows]}
                 for table in self.tables
             ],
             "checks": [vars(check) | {"verdict": check.verdict} for check in self.checks],
-            "pictures": list(self.pictures),
+            "figures": list(self.figures),
             "remarks": self.remarks,
         }
 
 
-def mean_over(values: NDArray[np.floating[Any]], *, some: bool = False) -> Estimate:
-    """The mean over observations, with its 95 % interval.
+def mean_over(values: NDArray[np.floating[Any]], *, some: bool = False) -> MeanInterval:
+    """Returns the mean over observations, with its 95 % interval.
 
     Args:
-        values: of the observations.
-        some: whether those that have none, NaN, are left out.
+        values: values of the observations.
+        some: whether observations without a value, NaN, are left out.
     """
     known = values.astype(np.float64)
     known = known[~np.isnan(known)] if some else known
     if not len(known) or not np.isfinite(known).all():
-        return Estimate(float(known.mean()) if len(known) else math.nan, math.nan, math.nan, tuple(known.tolist()))
-    return estimate(known.tolist())
+        return MeanInterval(float(known.mean()) if len(known) else math.nan, math.nan, math.nan, tuple(known.tolist()))
+    return mean_interval(known.tolist())

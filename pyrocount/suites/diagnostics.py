@@ -1,11 +1,11 @@
-"""Whether the posterior latents can be trusted."""
+"""Suite of the checks of the posterior latents."""
 
 import math
 
 import numpy as np
 
 from pyrocount import figures
-from pyrocount.adapters import derived_seed
+from pyrocount.backends import derived_seed, to_arviz
 from pyrocount.diagnostics import (
     aggregate_distance,
     chance_distance,
@@ -15,66 +15,65 @@ from pyrocount.diagnostics import (
     randomised_pit,
     ranks,
     rootogram,
-    to_arviz,
     uniformity_distance,
 )
 from pyrocount.metrics.importance import effective_sample_size, pareto_k
 
-from .base import Result, Subject, Table, mean_over
+from .base import EvaluationContext, Result, Table, mean_over
 
-# Samples of an observation for what is not importance weights.
+# Number of samples of an observation where they are not for importance weights.
 DRAWS = 100
-# Observations whose samples are kept for ArviZ.
+# Number of observations whose samples are kept for ArviZ.
 SAVED = 100
-# Numbers that replicates of the data may have in all.
+# Largest size of the replicates of the data.
 REPLICATED = 100_000_000
 LIMIT_K, SURPRISING = 0.7, 0.05
 PRIOR_DRAWS = 20_000
 
 
-def diagnostics(subject: Subject) -> Result:
-    """Importance weights, predictive checks, calibration, prior against aggregate posterior, dead latents."""
+def diagnostics(context: EvaluationContext) -> Result:
+    """Checks importance weights, predictions, calibration, prior against aggregate posterior, and dead latents."""
     result = Result()
-    if subject.adapter.has_density:
-        _weights(subject, result)
+    if context.model.has_density:
+        _weights(context, result)
     else:
         result.remarks.append("the posterior is a point: importance weights and calibration have no meaning")
-    _predictions(subject, result)
-    if subject.adapter.has_density:
-        _calibration(subject, result)
-    _latents(subject, result)
-    _restarts(subject, result)
+    _predictions(context, result)
+    if context.model.has_density:
+        _calibration(context, result)
+    _latents(context, result)
+    _restarts(context, result)
     with result.attempt("posterior"):
-        chains = {"this run": subject.adapter} | subject.restarts
-        result.posterior = to_arviz(chains, *subject.test(SAVED), samples=DRAWS, seed=subject.seed)
+        chains = {"this run": context.model} | context.restarts
+        result.posterior = to_arviz(chains, *context.test(SAVED), samples=DRAWS, seed=context.seed)
     return result
 
 
-def _weights(subject: Subject, result: Result) -> None:
+def _weights(context: EvaluationContext, result: Result) -> None:
     with result.attempt("k-hat"):
-        k, effective = pareto_k(subject.log_weights), effective_sample_size(subject.log_weights)
+        k, effective = pareto_k(context.log_weights), effective_sample_size(context.log_weights)
         above = float(np.mean(~(k <= LIMIT_K)))
-        result.figures |= {
+        result.metrics |= {
             "k_hat_median": float(np.nanmedian(k)),
             "k_hat_above_0.7": above,
             "effective_samples": mean_over(effective),
-            "samples": subject.samples,
+            "samples": context.samples,
         }
-        result.pictures["importance"] = figures.importance(k, effective, subject.samples)
+        result.figures["importance"] = figures.importance(k, effective, context.samples)
         result.checks += [
             check("k_hat", above),
-            check("effective", float(np.median(effective)) / subject.samples),
+            check("effective", float(np.median(effective)) / context.samples),
         ]
 
 
-def _predictions(subject: Subject, result: Result) -> None:
-    adapter = subject.adapter
-    number = min(subject.checked, max(20, REPLICATED // (DRAWS * math.prod(subject.data.shape))))
-    x, exposure = subject.test(number)
-    seed = derived_seed(subject.seed, 1)
-    drawn = adapter.draws(x, exposure, samples=DRAWS, seed=seed, replicate=True, progress=subject.progress)
+def _predictions(context: EvaluationContext, result: Result) -> None:
+    model = context.model
+    number = min(context.checked, max(20, REPLICATED // (DRAWS * math.prod(context.data.shape))))
+    x, exposure = context.test(number)
+    seed = derived_seed(context.seed, 1)
+    drawn = model.draws(x, exposure, samples=DRAWS, seed=seed, replicate=True, progress=context.progress)
     assert drawn.replicates is not None
-    compared = predictive_checks(x, drawn.replicates, counts=adapter.observes_counts)
+    compared = predictive_checks(x, drawn.replicates, counts=model.observes_counts)
     header = ("statistic", "data", "model", "95 % of the draws", "p")
     result.tables.append(
         Table(
@@ -89,62 +88,62 @@ def _predictions(subject: Subject, result: Result) -> None:
     errors = [one.error for one in compared if one.p_value < SURPRISING and not np.isnan(one.error)]
     result.checks.append(check("predictive", max(errors, default=0.0)))
     chance = chance_distance(len(x))
-    # Draws of a point are all one, and no weighting takes out what the datum has done to it.
-    if adapter.has_density:
-        pit = randomised_pit(x, drawn.replicates, drawn.each_log_likelihood, seed=subject.seed)
+    # Draws of a point are all equal, and no weighting takes out the influence of the datum on it.
+    if model.has_density:
+        pit = randomised_pit(x, drawn.replicates, drawn.pointwise_log_likelihood, seed=context.seed)
         distance = float(uniformity_distance(pit.reshape(-1, 1))[0])
-        result.figures["pit_distance"] = distance
-        result.pictures["pit"] = figures.uniformity({"randomised PIT of the data": pit})
+        result.metrics["pit_distance"] = distance
+        result.figures["pit"] = figures.uniformity({"randomised PIT of the data": pit})
         result.checks.append(check("pit", max(distance - chance, 0.0)))
-    prior = adapter.prior_latents(PRIOR_DRAWS, seed=derived_seed(subject.seed, 2))
+    prior = model.prior_latents(PRIOR_DRAWS, seed=derived_seed(context.seed, 2))
     aggregate = float(aggregate_distance(drawn.z, prior).mean())
-    result.figures |= {"aggregate_distance": aggregate, "chance_distance": chance}
+    result.metrics |= {"aggregate_distance": aggregate, "chance_distance": chance}
     result.checks.append(check("aggregate", max(aggregate - chance, 0.0)))
     pairs = {}
-    if adapter.observes_counts:
+    if model.observes_counts:
         pairs["data"] = rootogram(x, drawn.replicates)
-    if adapter.has_counts:
+    if model.has_counts:
         pairs["latents: posterior (bars), prior (line)"] = rootogram(drawn.z, prior)
     if pairs:
-        result.pictures["rootogram"] = figures.rootograms(pairs)
+        result.figures["rootogram"] = figures.rootograms(pairs)
 
 
-def _calibration(subject: Subject, result: Result) -> None:
-    adapter, number = subject.adapter, subject.checked
-    windows = subject.windows(number)
-    z, _, data = adapter.prior_draws(number, windows, seed=derived_seed(subject.seed, 4))
-    seed = derived_seed(subject.seed, 5)
-    drawn = adapter.draws(data, windows, samples=DRAWS, seed=seed, progress=subject.progress)
-    place = ranks(z, drawn.z, seed=subject.seed)
-    jitter = np.random.default_rng((subject.seed, 2)).random(place.shape)
+def _calibration(context: EvaluationContext, result: Result) -> None:
+    model, number = context.model, context.checked
+    windows = context.windows(number)
+    z, _, data = model.prior_draws(number, windows, seed=derived_seed(context.seed, 4))
+    seed = derived_seed(context.seed, 5)
+    drawn = model.draws(data, windows, samples=DRAWS, seed=seed, progress=context.progress)
+    place = ranks(z, drawn.z, seed=context.seed)
+    jitter = np.random.default_rng((context.seed, 2)).random(place.shape)
     uniform = (place + jitter) / (DRAWS + 1)
     distance, chance = float(uniformity_distance(uniform).mean()), chance_distance(number)
-    result.figures |= {"sbc_distance": distance, "sbc_chance": chance, "sbc_simulations": number}
-    result.pictures["calibration"] = figures.uniformity({"rank of the true latent": uniform})
+    result.metrics |= {"sbc_distance": distance, "sbc_chance": chance, "sbc_simulations": number}
+    result.figures["calibration"] = figures.uniformity({"rank of the true latent": uniform})
     result.checks.append(check("calibration", max(distance - chance, 0.0)))
 
 
-def _latents(subject: Subject, result: Result) -> None:
-    adapter = subject.adapter
-    evaluation = subject.evaluation
-    dead = 1 - evaluation.figures["active_latents"] / adapter.latent_dim
-    result.figures["dead_latents"] = dead
+def _latents(context: EvaluationContext, result: Result) -> None:
+    model = context.model
+    evaluation = context.evaluation
+    dead = 1 - evaluation.metrics["active_latents"] / model.latent_dim
+    result.metrics["dead_latents"] = dead
     result.checks.append(check("dead", dead))
-    relaxed = adapter.relaxed_nll(*subject.test(subject.checked), seed=subject.seed)
+    relaxed = model.relaxed_nll(*context.test(context.checked), seed=context.seed)
     if relaxed is not None:
-        gap = mean_over(evaluation.each["nll"][: len(relaxed)] - relaxed)
-        result.figures["hard_soft_gap"] = gap
-        result.checks.append(check("hard_soft", max(gap.mean, 0.0) / max(evaluation.figures["kl"], 1e-12)))
+        gap = mean_over(evaluation.per_observation["nll"][: len(relaxed)] - relaxed)
+        result.metrics["hard_soft_gap"] = gap
+        result.checks.append(check("hard_soft", max(gap.mean, 0.0) / max(evaluation.metrics["kl"], 1e-12)))
 
 
-def _restarts(subject: Subject, result: Result) -> None:
-    if not subject.restarts:
+def _restarts(context: EvaluationContext, result: Result) -> None:
+    if not context.restarts:
         return
-    own, cosines = subject.adapter.dictionary(), {}
-    for name, other in subject.restarts.items():
+    own, cosines = context.model.dictionary(), {}
+    for name, other in context.restarts.items():
         _, matched = match_latents(own, other.dictionary(), symmetric=other.is_symmetric)
         cosines[name] = np.abs(matched) if other.is_symmetric else matched
     rows = [(name, float(np.median(values)), float(np.mean(values > 0.9))) for name, values in cosines.items()]
     result.tables.append(Table("Restarts, latents matched", ("restart", "median cosine", "above 0.9"), rows))
-    result.pictures["restarts"] = figures.restarts(cosines)
+    result.figures["restarts"] = figures.restarts(cosines)
     result.checks.append(check("restarts", float(np.median(np.concatenate(list(cosines.values()))))))

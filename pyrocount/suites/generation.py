@@ -1,50 +1,50 @@
-"""How close what the prior generates is to the data."""
+"""Suite of the data that the prior generates."""
 
 import numpy as np
 
 from pyrocount import figures
-from pyrocount.adapters import derived_seed
+from pyrocount.backends import derived_seed
 from pyrocount.errors import InputError
 from pyrocount.metrics.generation import FEATURES, INCEPTION, generation_distances
 
-from .base import Result, Subject
+from .base import EvaluationContext, Result
 
 
-def generation(subject: Subject) -> Result:
-    """FID and KID of means of the data given samples of the prior; of other than images, a picture alone."""
-    result, adapter = Result(), subject.adapter
-    number = max(subject.images)
-    seed = derived_seed(subject.seed, 3)
-    _, means, _ = adapter.prior_draws(number, subject.windows(number), seed=seed)
-    result.pictures["generated"] = figures.samples(means[:60])
-    result.figures["generated_mean"], result.figures["generated_deviation"] = float(means.mean()), float(means.std())
-    test, _ = subject.test()
-    result.figures["data_mean"], result.figures["data_deviation"] = float(test.mean()), float(test.std())
+def generation(context: EvaluationContext) -> Result:
+    """Measures FID and KID of means of the data given samples of the prior; draws other data alone."""
+    result, model = Result(), context.model
+    number = max(context.images)
+    seed = derived_seed(context.seed, 3)
+    _, means, _ = model.prior_draws(number, context.windows(number), seed=seed)
+    result.figures["generated"] = figures.samples(means[:60])
+    result.metrics["generated_mean"], result.metrics["generated_deviation"] = float(means.mean()), float(means.std())
+    test, _ = context.test()
+    result.metrics["data_mean"], result.metrics["data_deviation"] = float(test.mean()), float(test.std())
     with result.attempt("fid"):
-        if not subject.is_images:
-            raise InputError("data", f"observations of shape {subject.data.shape}", "images")
-        everything = subject.data.test_units()
-        real = everything[np.random.default_rng(subject.seed).permutation(len(everything))]
-        numbers = [wanted for wanted in subject.images if 2 * FEATURES <= wanted <= len(real)]
-        for wanted in sorted({*subject.images} - {*numbers}):
-            limits = f"from {2 * FEATURES} to {len(real)}, the held-out images"
-            result.remarks.append(f"fid: images: got {wanted}, expected {limits}")
+        if not context.is_images:
+            raise InputError("data", f"observations of shape {context.data.shape}", "images")
+        everything = context.data.test_units()
+        real = everything[np.random.default_rng(context.seed).permutation(len(everything))]
+        numbers = [wanted for wanted in context.images if 2 * FEATURES <= wanted <= len(real)]
+        for wanted in sorted({*context.images} - {*numbers}):
+            limits = f"{2 * FEATURES} to {len(real)} images, the number of held-out ones"
+            result.remarks.append(f"fid: images: got {wanted} images, expected {limits}")
         if not numbers:
-            raise InputError("images", "no number of them that is possible", "--images with one")
+            raise InputError("images", "too few held-out images for FID", f"at least {2 * FEATURES} of them")
         distances = generation_distances(
-            *(subject.unit_range(part[: max(numbers)]) for part in (real, means)),
+            *(context.unit_range(part[: max(numbers)]) for part in (real, means)),
             numbers=numbers,
-            inception_weights=subject.inception_weights,
-            seed=subject.seed,
-            device=adapter.device,
+            inception_weights=context.inception_weights,
+            seed=context.seed,
+            device=model.device,
         )
         suffix = "" if distances.extractor == INCEPTION else "_seeded"
-        result.figures |= {f"fid_{count}{suffix}": value for count, value in distances.fid.items()}
-        result.figures |= {f"kid{suffix}": distances.kid, f"kid{suffix}_deviation": distances.kid_deviation}
+        result.metrics |= {f"fid_{count}{suffix}": value for count, value in distances.fid.items()}
+        result.metrics |= {f"kid{suffix}": distances.kid, f"kid{suffix}_deviation": distances.kid_deviation}
         if suffix:
             result.remarks.append(
                 "fid_seeded and kid_seeded are of a small network with random weights from a fixed seed: they compare "
-                "models of this package with each other, not with published figures, for which there is "
+                "models of this package with each other, not with published metrics, for which there is "
                 "--inception-weights"
             )
     return result

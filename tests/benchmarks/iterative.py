@@ -1,6 +1,6 @@
-"""Iterative inference against a plain PyTorch loop, and against the matrix products that it cannot do without.
+"""Speed of iterative inference, compared with a plain PyTorch loop and with the matrix products that it needs.
 
-Run as ``python tests/benchmarks/iterative.py``: ratios of times, medians of turns in one process.
+Run it as ``python tests/benchmarks/iterative.py``. It prints ratios of times, each a median over turns in one process.
 """
 
 import time
@@ -15,28 +15,29 @@ from jax import Array
 from measure import medians
 from scipy import stats
 
+from pyrocount.backends.iterative_model import Iterative, make_iterative, with_parameters
 from pyrocount.inference.jax_training import OPTIMIZERS, optimizer_step
 from pyrocount.inference.natural_gradient import Snapshot, State
 from pyrocount.inference.unrolled import unrolled_loss
-from pyrocount.iterative import Iterative, make_iterative, with_parameters
-from pyrocount.models.networks import Style
+from pyrocount.models.networks import LayerOptions
 from pyrocount.numpyro.relaxations import ArrivalTimes, Relaxation, SteinChen
 
 LATENTS, VALUES, BATCH, TRAINED, TESTED = 512, 256, 200, 16, 100  # small: 8, 16, 4, 2, 3
 STEP, BETA, TEMPERATURE = 0.3, 8.0, 0.1
-# Seconds before each turn, for the threads of the other library to come to rest: they wait busily at first.
+# Seconds of pause before each turn: the threads of the other library wait busily at first, and must come to rest.
 PAUSE = 0.3  # small: 0.0
 LEARNED = ("decoder.0.weight", "prior.log_rate", "step.log_size")
 
 
 def model() -> Iterative:
     torch.manual_seed(0)
-    fresh = make_iterative("iterative-poisson", (VALUES,), latent_dim=LATENTS, style=Style(bias=False), step_size=STEP)
+    layers = LayerOptions(bias=False)
+    fresh = make_iterative("iterative-poisson", (VALUES,), latent_dim=LATENTS, layers=layers, step_size=STEP)
     return with_parameters(fresh, {"decoder.0.weight": 0.015 * jax.random.normal(jax.random.key(0), (VALUES, LATENTS))})
 
 
 class PlainTorch:
-    """The same loop as it is written down: relaxed counts by stacking arrivals, torch.poisson at test time."""
+    """Plain loop in PyTorch: relaxed counts by stacked arrivals in training, and torch.poisson at test time."""
 
     def __init__(self, iterative: Iterative, x: Array) -> None:
         values = {name: torch.from_numpy(np.array(iterative.parameters[name])) for name in LEARNED}
@@ -82,7 +83,7 @@ class PlainTorch:
 
 
 class Ours:
-    """Training steps and inferences of the project."""
+    """Training steps and inferences of this project."""
 
     def __init__(self, x: Array) -> None:
         self.iterative, self.x = model(), x
@@ -139,10 +140,10 @@ def _products(dictionary: Array, x: Array) -> Array:
     return jax.lax.scan(step, jnp.ones((BATCH, LATENTS)), None, length=TESTED)[0]
 
 
-def line(what: str, work: Callable[[], None], reference: Callable[[], None], aim: str, repeats: int = 9) -> str:
-    """One line of the table."""
+def line(label: str, work: Callable[[], None], reference: Callable[[], None], aim: str, repeats: int = 9) -> str:
+    """Returns one line of the table."""
     ours, theirs = medians((work, reference), repeats, before=partial(time.sleep, PAUSE))
-    return f"{what:<62}{1e3 * ours:>9.1f} ms{1e3 * theirs:>9.1f} ms{ours / theirs:>8.2f}  {aim}"
+    return f"{label:<62}{1e3 * ours:>9.1f} ms{1e3 * theirs:>9.1f} ms{ours / theirs:>8.2f}  {aim}"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Time and peak memory of pieces of work, side by side."""
+"""Time and peak memory of two pieces of work, side by side."""
 
 import statistics
 import time
@@ -14,9 +14,9 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Row:
-    """A comparison: what, seconds and bytes of both, and the ratio of seconds that is aimed at."""
+    """Comparison of two pieces of work: label, seconds and bytes of both, and the ratio of seconds that is the aim."""
 
-    what: str
+    label: str
     ours: float
     reference: float
     ours_bytes: int
@@ -24,11 +24,11 @@ class Row:
     aim: str
 
 
-def compare(what: str, ours: Work, reference: Work, aim: str, device: torch.device, repeats: int = 7) -> Row:
-    """The medians of both and their memory."""
+def compare(label: str, ours: Work, reference: Work, aim: str, device: torch.device, repeats: int = 7) -> Row:
+    """Measures the median time and the peak memory of two pieces of work."""
     wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else _nothing
     seconds = medians((ours, reference), repeats, before=wait, after=wait)
-    return Row(what, *seconds, peak(ours, device), peak(reference, device), aim)
+    return Row(label, *seconds, peak(ours, device), peak(reference, device), aim)
 
 
 def _nothing() -> None:
@@ -36,13 +36,15 @@ def _nothing() -> None:
 
 
 def medians(works: Sequence[Work], repeats: int, *, before: Work = _nothing, after: Work = _nothing) -> list[float]:
-    """Seconds of each: the median over repeats in which they take turns, after one of each to warm up.
+    """Returns the median seconds of each piece of work.
+
+    The pieces take turns, and each has one turn more at the start to warm up.
 
     Args:
-        works: that are measured.
-        repeats: number of turns.
-        before: what is done before each turn, unmeasured.
-        after: what ends each turn, measured.
+        works: pieces of work to measure.
+        repeats: number of measured turns.
+        before: work before each turn, which is not measured.
+        after: work at the end of each turn, which is measured.
     """
     seconds: list[list[float]] = [[] for _ in works]
     for repeat in range(repeats + 1):
@@ -57,7 +59,7 @@ def medians(works: Sequence[Work], repeats: int, *, before: Work = _nothing, aft
 
 
 def peak(work: Work, device: torch.device) -> int:
-    """The most bytes of tensors that the work holds at a time, beyond those it began with."""
+    """Returns the largest number of bytes that the work holds in tensors at a time, beyond those at its start."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -74,10 +76,10 @@ def peak(work: Work, device: torch.device) -> int:
 
 
 def table(rows: list[Row]) -> str:
-    """One line a comparison."""
+    """Returns a table with one line for each comparison."""
     lines = [f"{'':<58}{'ours':>10}{'reference':>11}{'speed':>8}{'memory':>9}  aim"]
     for row in rows:
         speed, memory = row.reference / row.ours, row.reference_bytes / max(row.ours_bytes, 1)
         times = f"{1e3 * row.ours:>7.1f} ms{1e3 * row.reference:>8.1f} ms"
-        lines.append(f"{row.what:<58}{times}{speed:>7.2f}x{memory:>8.2f}x  {row.aim}")
+        lines.append(f"{row.label:<58}{times}{speed:>7.2f}x{memory:>8.2f}x  {row.aim}")
     return "\n".join(lines)

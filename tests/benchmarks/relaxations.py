@@ -1,9 +1,10 @@
-"""Speed and memory of the relaxations as ratios to the plain ways to compute them.
+"""Speed and memory of the relaxations, as ratios to plain ways to compute the same.
 
     python tests/benchmarks/relaxations.py [cpu|cuda]
 
-Each row is the time, forward and backward, of ours and of a reference measured in turns, how many times faster ours is,
-and how many times less memory it holds at its peak. A speed below 1 is slower.
+Each row has the time of our code and of a reference, forward and backward, measured in turns. The speed says how many
+times faster our code is, and the memory how many times less it holds at its peak. Our code is slower if the speed is
+below 1.
 """
 
 import sys
@@ -47,7 +48,7 @@ def relaxed(relaxation) -> object:
 
 
 def forward_backward(draw, *parameters: Tensor):
-    """Work that draws and differentiates the sum."""
+    """Returns work that draws samples and differentiates their sum."""
     leaves = [parameter.clone().requires_grad_() for parameter in parameters]
     return lambda: torch.autograd.grad(draw(*leaves).sum(), leaves)
 
@@ -124,7 +125,7 @@ def measure(device: torch.device) -> list[Row]:
 
 
 def waits(device: torch.device) -> list[str]:
-    """How often samplers make the host wait for a CUDA device, forward and backward."""
+    """Returns how often each sampler makes the host wait for a CUDA device, forward and backward."""
     import warnings
 
     rate = torch.rand(64, 64, device=device) + 0.1

@@ -1,6 +1,6 @@
-"""Training steps of the linear Poisson VAE by estimator, and what the training loop adds: a table of ratios.
+"""Speed of the linear Poisson VAE's training steps by estimator, and of the training loop, as a table of ratios.
 
-Run as ``python tests/benchmarks/training.py``, on a CUDA device where there is one.
+Run it as ``python tests/benchmarks/training.py``. It uses a CUDA device if there is one.
 """
 
 from functools import partial
@@ -9,28 +9,29 @@ import pyro
 import torch
 from measure import compare, table
 
-from pyrocount.amortized import build, make_elbo
+from pyrocount.backends import build
+from pyrocount.backends.amortized_training import make_elbo
 from pyrocount.config import Config
 from pyrocount.inference import train
 
 LATENTS, VALUES, BATCH, STEPS = 512, 256, 200, 200  # small: 8, 16, 4, 3
-# Of the time of a step with the exact gradient.
+# Speeds that are aimed at, as ratios to the speed of a step with the exact gradient.
 AIMS = {"stein": "0.77x", "arrival": "0.25x"}
 
 
 class Trainer:
-    """A model with one estimator, its loss and its optimiser."""
+    """Model with one estimator, its loss and its optimiser."""
 
     def __init__(self, estimator: str, x: torch.Tensor) -> None:
         config = Config(model="poisson", estimator=estimator, encoder="lin", decoder="lin", latent_dim=LATENTS)
         torch.manual_seed(0)
-        self.vae = build(config, (VALUES,)).to(x.device)
-        self.elbo = make_elbo(config.resolved(), self.vae)
+        self.vae = build(config, (VALUES,)).model
+        self.elbo = make_elbo(config, self.vae)
         self.optimizer = torch.optim.Adam(self.vae.parameters(), lr=1e-4, fused=True)
         self.x = x
 
     def step(self) -> None:
-        """Forward, backward and the optimiser, of one batch."""
+        """Takes one training step on one batch: forward, backward and the optimiser."""
         self.optimizer.zero_grad()
         (self.elbo(self.x[:BATCH]) / BATCH).backward()
         self.optimizer.step()
@@ -40,7 +41,7 @@ class Trainer:
             self.step()
 
     def loop(self) -> None:
-        """As many steps in the training loop, with all that it does between them."""
+        """Takes as many steps as ``steps`` in the training loop, with all that the loop does between them."""
         train(
             self.elbo,
             self.vae,

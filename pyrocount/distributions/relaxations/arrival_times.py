@@ -1,4 +1,4 @@
-"""Soft counts of the arrivals of a Poisson process."""
+"""Relaxation that softly counts the arrivals of a Poisson process."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class ArrivalTimes(Relaxation):
     unit exponentials behind :math:`S_n` held fixed, :math:`dz / d\log\lambda = \sum_n S_n h'((1 - S_n)/\tau) / \tau`.
 
     Arrivals before the window in which h is neither 0 nor 1 are only counted; those inside it are drawn uniformly. This
-    has the exact joint law of value and derivative, at a cost proportional to the sum of the rates.
+    gives the exact joint distribution of value and derivative, at a cost proportional to the sum of the rates.
 
     References:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, algorithm 1 (arrival times, sigmoid).
@@ -55,21 +55,21 @@ class ArrivalTimes(Relaxation):
 
     @property
     def is_discrete(self) -> bool:
-        """Whether the values are the hard ones."""
+        """Returns whether the values are integers, which is the case if ``hard`` is true."""
         return self.hard
 
     @property
     def batch_shape(self) -> torch.Size:
-        """Shape of the temperature."""
+        """Returns the shape of the temperature."""
         return self.temperature.shape if isinstance(self.temperature, Tensor) else torch.Size()
 
     def check(self, rate: Tensor) -> None:
-        """See ``Relaxation.check``."""
+        """Checks the values of the rates and of the temperature; see ``Relaxation.check``."""
         super().check(rate)
         positive_temperatures(self.temperature)
 
     def contribution(self, times: Tensor, temperature: Tensor | float) -> tuple[Tensor, Tensor]:
-        """What arrivals at these times add to a value and to its derivative with respect to the log rate."""
+        """Computes what arrivals at these times add to a value and to its derivative with respect to the log rate."""
         height, steepness = _INDICATORS[self.indicator]((1 - times) / temperature)
         value = (times <= 1).to(times.dtype) if self.hard else height
         return value, times * steepness / temperature
@@ -98,7 +98,7 @@ class ArrivalTimes(Relaxation):
         return value.view(rate.shape), slope.view(rate.shape)
 
     def moment_factors(self) -> tuple[Tensor | float, Tensor | float]:
-        """Mean and variance of a value per unit of rate: the integrals of h and h^2 (Campbell's theorem)."""
+        """Returns the mean and the variance of a value per unit of rate: the integrals of h and h^2 (Campbell)."""
         if self.hard:
             return 1.0, 1.0
         tau = torch.as_tensor(self.temperature, dtype=torch.float64)
@@ -121,5 +121,5 @@ def _sigmoid(y: Tensor) -> tuple[Tensor, Tensor]:
     return height, height * (1 - height)
 
 
-# Each returns the indicator and its derivative.
+# Indicators by name, as functions that return the indicator and its derivative.
 _INDICATORS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {"cubic": _cubic, "sigmoid": _sigmoid}

@@ -1,4 +1,4 @@
-"""What relaxations have in common."""
+"""Base class of the relaxations, with the functions that they share."""
 
 import math
 import warnings
@@ -11,32 +11,32 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from pyrocount import arguments
+from pyrocount import errors
 from pyrocount.errors import InputError
 
 from ..overrides import overridable
 
 
 class Relaxation(ABC):
-    """A way to sample Poisson counts together with their derivative with respect to the log rate."""
+    """Base class of the relaxations, which sample Poisson counts and their derivatives with respect to the log rate."""
 
     @property
     def is_discrete(self) -> bool:
-        """Whether the values are integers."""
+        """Returns whether the values are integers."""
         return True
 
     @property
     def has_rsample(self) -> bool:
-        """Whether a gradient flows through the values."""
+        """Returns whether a gradient flows through the values."""
         return True
 
     @property
     def batch_shape(self) -> torch.Size:
-        """Shape of what differs between counts; broadcasts with the batch shape of the distribution."""
+        """Returns the shape of the relaxation's parameter, which broadcasts to the batch shape of the distribution."""
         return torch.Size()
 
     def draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples a value per rate.
+        """Draws a value for each rate.
 
         Args:
             rate: expected counts per observation window, any shape.
@@ -46,7 +46,7 @@ class Relaxation(ABC):
             where the rate is NaN or infinite. Neither carries an autograd graph.
         """
         with torch.no_grad():
-            # One pass tells that all is well, where to look at its result does not wait for a device.
+            # One pass shows that all rates are finite; on a CPU, reading its result does not wait for a device.
             if rate.device.type == "cpu" and not torch.compiler.is_compiling() and math.isfinite(rate.sum().item()):
                 return self._draw(rate)
             finite = rate.isfinite()
@@ -55,18 +55,18 @@ class Relaxation(ABC):
 
     @abstractmethod
     def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
-        """``draw`` for finite rates, called without gradients."""
+        """Draws values as ``draw`` does, for finite rates; autograd is off when it is called."""
 
     def moment_factors(self) -> tuple[Tensor | float, Tensor | float]:
-        """Returns the mean and the variance of a value per unit of rate; an exact count has (1, 1).
+        """Returns the mean and the variance of a value per unit of rate; for an exact count they are (1, 1).
 
         Raises:
-            NotImplementedError: where there is no closed form.
+            NotImplementedError: if the mean and the variance have no closed form.
         """
         return 1.0, 1.0
 
     def check(self, rate: Tensor) -> None:
-        """Looks at the values of the rates, as validation does before a draw.
+        """Checks the values of the rates; with validation on, this comes before each draw.
 
         Raises:
             InputError: if a rate is NaN or infinite.
@@ -75,33 +75,37 @@ class Relaxation(ABC):
             UserWarning: if counts will not be exact integers in the dtype.
         """
         if not rate.isfinite().all():
-            raise InputError("rate", f"{int((~rate.isfinite()).sum())} that are NaN or infinite", "finite rates")
+            problem = f"NaN or infinite values for {int((~rate.isfinite()).sum())} of {rate.numel()} rates"
+            raise InputError("rate", problem, "finite rates")
         exact = 2 / torch.finfo(rate.dtype).eps
         if self.is_discrete and (rate > exact).any():
             warnings.warn(
-                f"rate: got up to {rate.max().item():.3g}; in {rate.dtype} counts above {exact:.0f} are rounded",
+                f"rate: got rates up to {rate.max().item():.3g}, "
+                f"but counts above {exact:.0f} are rounded in {rate.dtype}",
                 stacklevel=4,
             )
 
 
 def positive_temperature(temperature: Tensor | float) -> None:
-    """Checks a temperature; the values of a tensor are left to ``Relaxation.check``, for they may be on a device.
+    """Checks a temperature, except for the values of a tensor.
+
+    These may be on a device; ``Relaxation.check`` looks at them.
 
     Raises:
-        InputError: if it is no number or tensor, or not positive and finite.
+        InputError: if the temperature is neither a number nor a tensor, or a number that is not positive and finite.
     """
     if isinstance(temperature, Tensor):
         return
     if not isinstance(temperature, Real):
-        raise InputError("temperature", repr(temperature), "a positive number or a tensor of them")
-    arguments.positive_temperature(temperature)
+        raise InputError("temperature", repr(temperature), "a positive number or a tensor of positive numbers")
+    errors.positive_temperature(temperature)
 
 
 def positive_temperatures(temperature: Tensor | float) -> None:
     """Checks the values of a tensor of temperatures.
 
     Raises:
-        InputError: if one is not positive and finite.
+        InputError: if a temperature is not positive and finite.
     """
     if isinstance(temperature, Tensor) and not ((temperature > 0) & temperature.isfinite()).all():
         raise InputError("temperature", temperature.tolist(), "positive numbers; exact counts are Discrete()")
@@ -110,7 +114,7 @@ def positive_temperatures(temperature: Tensor | float) -> None:
 class _WithDerivative(Function):
     @staticmethod
     def forward(value: Tensor, parameter: Tensor, derivative: Tensor) -> Tensor:
-        # A copy: an output that is an input could not be modified in place.
+        # The output is a copy, because an output that is also an input could not be modified in place.
         return value.clone()
 
     @staticmethod
@@ -126,6 +130,6 @@ class _WithDerivative(Function):
 
 @overridable
 def with_derivative(value: Tensor, parameter: Tensor, derivative: Tensor) -> Tensor:
-    """Returns ``value`` with the given derivative with respect to ``parameter``; all three have one shape."""
+    """Returns ``value`` with the given derivative with respect to ``parameter``; the arguments have one shape."""
     result: Tensor = _WithDerivative.apply(value, parameter, derivative)
     return result

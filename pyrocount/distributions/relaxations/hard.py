@@ -1,4 +1,4 @@
-"""Relaxations whose values are exact counts and that have no temperature."""
+"""Relaxations that have no temperature and whose values are exact counts."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from .base import Relaxation
 
 @dataclass(frozen=True)
 class Discrete(Relaxation):
-    """Exact integer counts without a gradient: ``has_rsample`` is False and Pyro uses its score function.
+    """Exact integer counts without a gradient: ``has_rsample`` is False, and Pyro uses the score function.
 
     >>> Discrete().has_rsample
     False
@@ -19,7 +19,7 @@ class Discrete(Relaxation):
 
     @property
     def has_rsample(self) -> bool:
-        """Always False."""
+        """Returns False, as no gradient flows through the values."""
         return False
 
     def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,12 +28,12 @@ class Discrete(Relaxation):
 
 @dataclass(frozen=True)
 class SteinChen(Relaxation):
-    r"""Exact integer counts with a second-order straight-through gradient, free of a temperature.
+    r"""Exact integer counts with a second-order straight-through gradient and without a temperature.
 
     The exact gradient is :math:`\frac{d}{d\lambda} E f(N) = E[f(N+1) - f(N)]`. The trapezoid rule for the difference
     and the Stein-Chen identity :math:`E[f'(N+1)] = E[f'(N) N / \lambda]` turn it into
-    :math:`E[f'(N) (1 + N/\lambda) / 2]`, that is :math:`dN / d\log\lambda = (\lambda + N) / 2`: unbiased for every
-    quadratic f, hence for a linear decoder with a Gaussian likelihood.
+    :math:`E[f'(N) (1 + N/\lambda) / 2]`, that is :math:`dN / d\log\lambda = (\lambda + N) / 2`. This gradient is
+    unbiased for every quadratic f, hence for a linear decoder with a Gaussian likelihood.
 
     >>> SteinChen().is_discrete
     True
@@ -48,7 +48,8 @@ class SteinChen(Relaxation):
 class StraightThrough(Relaxation):
     r"""Exact integer counts whose gradient is that of their mean, :math:`dN / d\lambda = 1`.
 
-    The baseline of the papers. Unbiased for linear functions only: for a quadratic it misses the variance's share.
+    It is the baseline of the papers. It is unbiased for linear functions only; for a quadratic function it misses the
+    contribution of the variance.
 
     References:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, section 4 (ST).

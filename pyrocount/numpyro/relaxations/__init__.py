@@ -1,4 +1,4 @@
-"""How a Poisson count is sampled, and how a gradient flows from the sample to its rate."""
+"""Relaxations: ways to sample a Poisson count and to let a gradient flow from the sample to its rate."""
 
 from .arrival_times import ArrivalTimes
 from .base import Relaxation, with_derivative

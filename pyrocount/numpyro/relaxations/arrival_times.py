@@ -1,4 +1,4 @@
-"""Soft counts of the arrivals of a Poisson process."""
+"""Relaxation that softly counts the arrivals of a Poisson process."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from pyrocount.errors import InputError
 from ..poisson_sampler import poisson
 from .base import Relaxation, positive_temperature, register_relaxation
 
-# Arrivals that are worked on together, at least.
+# Least number of arrivals that are processed together.
 LEAST_SLOTS = 1024
 
 
@@ -30,8 +30,8 @@ class ArrivalTimes(Relaxation):
     unit exponentials behind :math:`S_n` held fixed, :math:`dz / d\log\lambda = \sum_n S_n h'((1 - S_n)/\tau) / \tau`.
 
     Arrivals before the window in which h is neither 0 nor 1 are only counted; those inside it are drawn uniformly. This
-    has the exact joint law of value and derivative, at a cost proportional to the sum of the rates; the values are NaN
-    where the arrivals of all together are more than the default integers can count.
+    gives the exact joint distribution of value and derivative, at a cost proportional to the sum of the rates. All
+    values are NaN if the total number of arrivals is beyond the range of the default integer dtype.
 
     References:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, algorithm 1 (arrival times, sigmoid).
@@ -39,7 +39,7 @@ class ArrivalTimes(Relaxation):
 
     Args:
         temperature: width of the indicator in units of the window, positive; an array broadcasts with the rates and
-            gets no gradient. It may be traced, and is not checked then.
+            gets no gradient. A traced temperature is not checked.
         indicator: ``"cubic"`` or ``"sigmoid"``.
         hard: whether the values are the integer numbers of arrivals in the window; the gradient stays that of the
             soft counts.
@@ -62,16 +62,16 @@ class ArrivalTimes(Relaxation):
 
     @property
     def is_discrete(self) -> bool:
-        """Whether the values are the hard ones."""
+        """Returns whether the values are integers, which is the case if ``hard`` is true."""
         return self.hard
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Shape of the temperature."""
+        """Returns the shape of the temperature."""
         return jnp.shape(self.temperature)
 
     def contribution(self, times: Array, temperature: Array) -> tuple[Array, Array]:
-        """What arrivals at these times add to a value and to its derivative with respect to the log rate."""
+        """Computes what arrivals at these times add to a value and to its derivative with respect to the log rate."""
         height, steepness = _INDICATORS[self.indicator]((1 - times) / temperature)
         value = (times <= 1).astype(times.dtype) if self.hard else height
         return value, times * steepness / temperature
@@ -95,7 +95,7 @@ class ArrivalTimes(Relaxation):
 
         def add_arrivals(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             done, value, slope = state
-            # Beyond the last arrival the owner lies outside of the array, and what it would get is dropped.
+            # Beyond the last arrival the owner lies outside the array, and its contribution is dropped.
             owner = jnp.searchsorted(last, done + jnp.arange(slots), side="right")
             uniform = random.uniform(random.fold_in(key_times, done), (slots,), rate.dtype)
             times = start.at[owner].get(mode="clip") + length.at[owner].get(mode="clip") * uniform
@@ -109,7 +109,7 @@ class ArrivalTimes(Relaxation):
         return value.reshape(rate.shape), slope.reshape(rate.shape)
 
     def moment_factors(self) -> tuple[ArrayLike, ArrayLike]:
-        """Mean and variance of a value per unit of rate: the integrals of h and h^2 (Campbell's theorem)."""
+        """Returns the mean and the variance of a value per unit of rate: the integrals of h and h^2 (Campbell)."""
         if self.hard:
             return 1.0, 1.0
         tau = jnp.asarray(self.temperature, float)
@@ -132,5 +132,5 @@ def _sigmoid(y: Array) -> tuple[Array, Array]:
     return height, height * (1 - height)
 
 
-# Each returns the indicator and its derivative.
+# Indicators by name, as functions that return the indicator and its derivative.
 _INDICATORS: dict[str, Callable[[Array], tuple[Array, Array]]] = {"cubic": _cubic, "sigmoid": _sigmoid}

@@ -1,4 +1,4 @@
-"""What relaxations have in common."""
+"""Base class of the relaxations, with the functions that they share."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -12,39 +12,39 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from pyrocount import arguments
+from pyrocount import errors
 from pyrocount.errors import InputError
 
 R = TypeVar("R", bound="Relaxation")
 
 
 class Relaxation(ABC):
-    """A way to sample Poisson counts together with their derivative with respect to the log rate.
+    """Base class of the relaxations, which sample Poisson counts and their derivatives with respect to the log rate.
 
-    Relaxations are pytrees; a temperature is their leaf and may be traced.
+    Relaxations are pytrees. A temperature is a leaf and may be traced.
     """
 
     @property
     def is_discrete(self) -> bool:
-        """Whether the values are integers."""
+        """Returns whether the values are integers."""
         return True
 
     @property
     def has_rsample(self) -> bool:
-        """Whether a gradient flows through the values."""
+        """Returns whether a gradient flows through the values."""
         return True
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Shape of what differs between counts; broadcasts with the batch shape of the distribution."""
+        """Returns the shape of the relaxation's parameter, which broadcasts to the batch shape of the distribution."""
         return ()
 
     @jax.jit
     def draw(self, key: Array, rate: Array) -> tuple[Array, Array]:
-        """Samples a value per rate.
+        """Draws a value for each rate.
 
         Args:
-            key: a random key.
+            key: random key.
             rate: expected counts per observation window, any shape.
 
         Returns:
@@ -58,18 +58,18 @@ class Relaxation(ABC):
 
     @abstractmethod
     def _draw(self, key: Array, rate: Array) -> tuple[Array, Array]:
-        """``draw`` for finite rates."""
+        """Draws values as ``draw`` does, for finite rates."""
 
     def moment_factors(self) -> tuple[ArrayLike, ArrayLike]:
-        """Returns the mean and the variance of a value per unit of rate; an exact count has (1, 1).
+        """Returns the mean and the variance of a value per unit of rate; for an exact count they are (1, 1).
 
         Raises:
-            NotImplementedError: where there is no closed form.
+            NotImplementedError: if the mean and the variance have no closed form.
         """
         return 1.0, 1.0
 
     def check(self, rate: Array) -> None:
-        """Looks at the values of the rates, as validation does before a draw that is not traced.
+        """Checks the values of the rates; with validation on, this comes before each draw that is not traced.
 
         Raises:
             InputError: if a rate is NaN or infinite.
@@ -77,22 +77,23 @@ class Relaxation(ABC):
         Warns:
             UserWarning: if counts will not be exact integers in the dtype.
         """
-        # In NumPy, for constants that a traced function uses are no tracers and must not become any.
+        # The check uses NumPy, because constants inside a traced function are not tracers and must not become tracers.
         rates = np.asarray(rate)
         if not np.isfinite(rates).all():
-            raise InputError("rate", f"{int((~np.isfinite(rates)).sum())} that are NaN or infinite", "finite rates")
+            problem = f"NaN or infinite values for {int((~np.isfinite(rates)).sum())} of {rates.size} rates"
+            raise InputError("rate", problem, "finite rates")
         exact = 2 / float(jnp.finfo(rates.dtype).eps)
         if self.is_discrete and (rates > exact).any():
             warnings.warn(
-                f"rate: got up to {rates.max():.3g}; in {rates.dtype} counts above {exact:.0f} are rounded",
+                f"rate: got rates up to {rates.max():.3g}, but counts above {exact:.0f} are rounded in {rates.dtype}",
                 stacklevel=3,
             )
 
 
 def register_relaxation(*leaves: str) -> Callable[[type[R]], type[R]]:
-    """Makes a relaxation a pytree with the named fields as its leaves and the others as its static part.
+    """Returns a class decorator that makes a relaxation a pytree: the named fields are leaves, the others static.
 
-    Taken apart and put together again it is not checked: JAX puts gradients, axes and placeholders into the leaves.
+    A relaxation that JAX rebuilds is not checked, because JAX puts gradients, axes and placeholders into the leaves.
     """
 
     def register(cls: type[R]) -> type[R]:
@@ -118,21 +119,21 @@ def positive_temperature(temperature: Any) -> None:
     """Checks a temperature, unless it is traced.
 
     Raises:
-        InputError: if it is no number or array, or not positive and finite.
+        InputError: if the temperature is neither a number nor an array, or not positive and finite.
     """
     if isinstance(temperature, Tracer):
         return
     if not isinstance(temperature, int | float | np.ndarray | np.number | jax.Array):
-        raise InputError("temperature", repr(temperature), "a positive number or an array of them")
+        raise InputError("temperature", repr(temperature), "a positive number or an array of positive numbers")
     if isinstance(temperature, int | float):
-        arguments.positive_temperature(temperature)
+        errors.positive_temperature(temperature)
     elif not ((np.asarray(temperature) > 0) & np.isfinite(temperature)).all():
         raise InputError("temperature", temperature.tolist(), "positive numbers; exact counts are Discrete()")
 
 
 @jax.custom_jvp
 def with_derivative(value: Array, parameter: Array, derivative: Array) -> Array:
-    """Returns ``value`` with the given derivative with respect to ``parameter``; all three have one shape."""
+    """Returns ``value`` with the given derivative with respect to ``parameter``; the arguments have one shape."""
     return value
 
 

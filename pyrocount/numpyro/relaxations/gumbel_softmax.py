@@ -1,4 +1,4 @@
-"""Soft counts by the Gumbel-softmax trick on a capped support."""
+"""Relaxation that draws soft counts by the Gumbel-softmax trick on a capped support."""
 
 import warnings
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 from scipy.special import gammainc
 
-from pyrocount.arguments import largest_count
+from pyrocount.errors import largest_count
 
 from .base import Relaxation, positive_temperature, register_relaxation
 
-# Under validation a larger probability above the cap brings a warning.
+# Largest probability of counts above the cap that brings no warning when validation is on.
 TAIL = 1e-3
 
 
@@ -25,19 +25,19 @@ TAIL = 1e-3
 class GumbelSoftmax(Relaxation):
     r"""Soft counts, averages of 0, ..., ``max_count`` under a relaxed one-hot sample of the Poisson distribution.
 
-    :math:`z = \sum_k k w_k` with :math:`w = \mathrm{softmax}[(k \log\lambda - \log k! + g_k)/\tau]`, g Gumbel noise.
-    The gradient is pathwise: :math:`dz / d\log\lambda = \mathrm{Var}_w(k) / \tau`. Counts are worked through one after
-    the other, so that the memory does not depend on ``max_count``. The cap makes the counts of rates near it too small;
-    under validation, a probability above the cap of more than 0.001 brings a warning. ``mean`` and ``variance`` have no
-    closed form.
+    A value is :math:`z = \sum_k k w_k` with :math:`w = \mathrm{softmax}[(k \log\lambda - \log k! + g_k)/\tau]`, where g
+    is Gumbel noise. The gradient is pathwise: :math:`dz / d\log\lambda = \mathrm{Var}_w(k) / \tau`. The support is
+    processed one count k after the other, so that the memory does not depend on ``max_count``. The cap makes counts too
+    small where the rate is close to the cap. With validation on, a warning is given where counts exceed the cap with a
+    probability of more than 0.001. ``mean`` and ``variance`` have no closed form.
 
     Reference:
         Zhang et al., Negative Binomial Variational Autoencoders, arXiv 2508.05423, section 4.
 
     Args:
-        temperature: of the softmax, positive; an array broadcasts with the rates and gets no gradient. It may be
-            traced, and is not checked then.
-        max_count: the largest count, at least 1.
+        temperature: temperature of the softmax, positive; an array broadcasts with the rates and gets no gradient. A
+            traced temperature is not checked.
+        max_count: largest count, at least 1.
 
     Raises:
         InputError: if the temperature is not positive and finite, or ``max_count`` is less than 1.
@@ -55,25 +55,28 @@ class GumbelSoftmax(Relaxation):
 
     @property
     def is_discrete(self) -> bool:
-        """Always False."""
+        """Returns False, as the values are not integers."""
         return False
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Shape of the temperature."""
+        """Returns the shape of the temperature."""
         return jnp.shape(self.temperature)
 
     def soft(self, rate: Array, gumbel: Callable[[Array], Array]) -> tuple[Array, Array]:
-        """The values, and their derivatives with respect to the log rate, that come of Gumbel noise.
+        """Computes the values and their derivatives with respect to the log rate from Gumbel noise.
 
         Args:
             rate: expected counts, any shape.
-            gumbel: gives the noise of a count, of the shape of ``rate``.
+            gumbel: function that takes a count k and returns its noise, of the shape of ``rate``.
+
+        Returns:
+            The values and their derivatives, both of the shape of ``rate``.
         """
         log_rate = jnp.log(jnp.maximum(rate, jnp.finfo(rate.dtype).tiny))
         tau = lax.stop_gradient(jnp.asarray(self.temperature, rate.dtype))
 
-        # Weighted mean and sum of squares as they change with each further count, scaled by the largest weight.
+        # Each further count updates the weighted mean and sum of squares, which are scaled by the largest weight.
         def add(number: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
             highest, total, mean, squares = state
             k = jnp.asarray(number, rate.dtype)
@@ -94,17 +97,18 @@ class GumbelSoftmax(Relaxation):
         return self.soft(rate, lambda k: random.gumbel(random.fold_in(key, k), rate.shape, rate.dtype))
 
     def moment_factors(self) -> NoReturn:
-        """There is no closed form."""
-        raise NotImplementedError("Gumbel-softmax counts have no closed mean and variance; see .counts")
+        """Raises NotImplementedError, because the mean and the variance have no closed form."""
+        problem = "the mean and the variance of Gumbel-softmax counts have no closed form"
+        raise NotImplementedError(f"{problem}; use those of the exact counts in .counts")
 
     def check(self, rate: Array) -> None:
-        """Warns of rates whose counts the cap cuts off; see ``Relaxation.check``."""
+        """Checks the rates as ``Relaxation.check`` does, and warns of rates whose counts the cap cuts off."""
         super().check(rate)
         rates = np.asarray(rate)
         above = gammainc(self.max_count + 1.0, rates)
         if (above > TAIL).any():
             warnings.warn(
-                f"max_count: got {self.max_count}, above which the counts of rate {rates.max():.3g} are with "
-                f"probability {above.max():.2g}, expected at most {TAIL}",
+                f"max_count: got {self.max_count}, which counts of rate {rates.max():.3g} exceed with "
+                f"probability {above.max():.2g}, expected a probability of at most {TAIL}",
                 stacklevel=3,
             )

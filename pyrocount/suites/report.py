@@ -1,13 +1,12 @@
-"""The report of an evaluation: one HTML file with all figures, tables and pictures, which opens offline."""
+"""Report of an evaluation: one HTML file with all metrics, tables and figures, which opens offline."""
 
 import base64
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from pyrocount.run import RunFolder
-
-# Pictures of the fit that belong to a suite.
+# Captions of the figures of a fit that belong to a suite.
 OF_THE_FIT = {
     "reconstruction": {"reconstructions": "Data and reconstructions", "curves": "Inference", "trajectories": "Steps"},
     "sparsity": {"dictionary": "What each latent adds", "counts": "Counts of some latents", "spikes": "Spikes"},
@@ -39,31 +38,31 @@ figcaption, .quiet { color: #666; font-size: .9rem; }
 """
 
 
-def report(run: RunFolder, suites: Mapping[str, Any]) -> str:
-    """The HTML of what suites have found, with the pictures of the run folder in it.
+def report(options: Mapping[str, Any], suites: Mapping[str, Any], figures: Path) -> str:
+    """Returns the HTML of the results of suites, with figures in it.
 
     Args:
-        run: the folder.
-        suites: as in ``evaluation.json``, by name.
+        options: options of the run, by name.
+        suites: results by suite, as in ``evaluation.json``.
+        figures: folder with the figures of the run.
     """
-    config = run.read_json("config.json")
-    title = f"{config['model']} on {config['data'].rsplit('/', 1)[-1]}"
+    title = f"{options['model']} on {options['data'].rsplit('/', 1)[-1]}"
     links = "".join(f'<a href="#{name}">{name}</a>' for name in (*suites, "configuration"))
-    head = f"{config['latent_dim']} latents, seed {config['seed']}, {config['epochs']} epochs"
+    head = f"{options['latent_dim']} latents, seed {options['seed']}, {options['epochs']} epochs"
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="quiet">{escape(head)}</p>',
         f"<nav>{links}</nav>",
         _summary(suites),
     ]
-    body += [_section(run, name, found) for name, found in suites.items()]
+    body += [_section(figures, name, found) for name, found in suites.items()]
     rows = [
-        [name, "" if value is None else str(value)] for name, value in config.items() if name not in ("out", "resume")
+        [name, "" if value is None else str(value)] for name, value in options.items() if name not in ("out", "resume")
     ]
     rows = [[name, value.rsplit("/", 1)[-1] if name in ("data", "data_dir") else value] for name, value in rows]
     body += [
         '<h2 id="configuration">configuration</h2>',
-        _picture(run, "training"),
+        _figure(figures, "training"),
         _table("", ["option", "value"], rows),
     ]
     content = "\n".join(body)
@@ -75,7 +74,7 @@ def report(run: RunFolder, suites: Mapping[str, Any]) -> str:
 
 
 def _summary(suites: Mapping[str, Any]) -> str:
-    """The verdicts of all checks, first."""
+    """Returns the verdicts of all checks, which come first."""
     checks = [check for found in suites.values() for check in found["checks"]]
     if not checks:
         return ""
@@ -88,26 +87,26 @@ def _summary(suites: Mapping[str, Any]) -> str:
     return f"<h2>Can model and posterior be trusted?</h2><table>{lines}</table>"
 
 
-def _section(run: RunFolder, name: str, found: Mapping[str, Any]) -> str:
+def _section(figures: Path, name: str, found: Mapping[str, Any]) -> str:
     parts = [f'<h2 id="{name}">{name}</h2>']
     parts += [f'<p class="remark">{escape(remark)}</p>' for remark in found["remarks"]]
     rows = []
-    for figure, value in found["figures"].items():
+    for metric, value in found["metrics"].items():
         interval = ""
         if isinstance(value, Mapping):
             known = value["low"] is not None
             interval = f"{number(value['low'])} to {number(value['high'])}" if known else ""
             value = value["mean"]
-        rows.append([figure.replace("_", " "), value, interval])
+        rows.append([metric.replace("_", " "), value, interval])
     if rows:
-        parts.append(_table("", ["figure", "value", "95 % interval"], rows))
+        parts.append(_table("", ["metric", "value", "95 % interval"], rows))
     parts += [_table(table["title"], table["header"], table["rows"]) for table in found["tables"]]
-    parts += [_picture(run, picture) for picture in found["pictures"]]
-    parts += [_picture(run, picture, caption) for picture, caption in OF_THE_FIT.get(name, {}).items()]
+    parts += [_figure(figures, figure) for figure in found["figures"]]
+    parts += [_figure(figures, figure, caption) for figure, caption in OF_THE_FIT.get(name, {}).items()]
     settings = ", ".join(
         f"{key.replace('_', ' ')} {value}" for key, value in found["settings"].items() if value is not None
     )
-    parts.append(f'<p class="quiet">{escape(settings)}; {found["seconds"]:g} s</p>')
+    parts.append(f'<p class="quiet">{escape(settings)}; {found["seconds"]:.1f} s</p>')
     return "\n".join(parts)
 
 
@@ -124,9 +123,9 @@ def _cell(cell: Any) -> str:
     return f"<td class=number>{number(cell)}</td>"
 
 
-def _picture(run: RunFolder, name: str, caption: str | None = None) -> str:
-    """A picture of the run as a part of the page; nothing where the run has none of the name."""
-    path = run.path / "figures" / f"{name}.png"
+def _figure(figures: Path, name: str, caption: str | None = None) -> str:
+    """Returns a figure as a part of the page; nothing where there is no figure of the name."""
+    path = figures / f"{name}.png"
     if not path.is_file():
         return ""
     content = path.read_bytes()
@@ -147,5 +146,5 @@ def _side(check: Mapping[str, Any], good: bool = True) -> str:
 
 
 def number(value: float | None) -> str:
-    """A figure as reports and tables show it; a dash for none."""
+    """Returns a metric as reports and tables show it; a dash for none."""
     return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"

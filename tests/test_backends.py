@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from pyrocount.adapters import adapt, derived_seed
-from pyrocount.iterative import make_iterative
+from pyrocount.backends import as_backend, derived_seed
+from pyrocount.backends.iterative_model import make_iterative
 from pyrocount.models import make_vae
 
 RNG = np.random.default_rng(0)
@@ -23,28 +23,28 @@ def fitted(kind, **options):
 
 @pytest.mark.parametrize("kind", AMORTIZED + ITERATIVE)
 def test_shapes_and_kinds(kind):
-    adapter = adapt(fitted(kind), steps=5)
-    drawn = adapter.draws(X, samples=4, replicate=True, batch_size=3)
+    backend = as_backend(fitted(kind), steps=5)
+    drawn = backend.draws(X, samples=4, replicate=True, batch_size=3)
     assert drawn.z.shape == (4, 7, 3)
     assert drawn.log_weights.shape == (4, 7)
-    assert drawn.replicates.shape == drawn.each_log_likelihood.shape == (4, 7, 5)
-    np.testing.assert_allclose(drawn.each_log_likelihood.sum(2), drawn.log_likelihood, rtol=1e-4)
+    assert drawn.replicates.shape == drawn.pointwise_log_likelihood.shape == (4, 7, 5)
+    np.testing.assert_allclose(drawn.pointwise_log_likelihood.sum(2), drawn.log_likelihood, rtol=1e-4)
     assert np.isfinite(drawn.log_weights).all()
-    assert adapter.has_counts == ("poisson" in kind or "negbio" in kind)
-    if adapter.has_counts:
+    assert backend.has_counts == ("poisson" in kind or "negbio" in kind)
+    if backend.has_counts:
         assert (drawn.z == drawn.z.round()).all()
-    assert adapter.code(X, batch_size=4).shape == (7, 3)
-    assert [part.shape for part in adapter.prior_draws(6)] == [(6, 3), (6, 5), (6, 5)]
-    assert adapter.dictionary().shape == (3, 5)
-    assert adapter.has_density == (kind != "predictive-coding")
-    assert adapt(fitted(kind)).draws(X[:2], samples=2).replicates is None
+    assert backend.code(X, batch_size=4).shape == (7, 3)
+    assert [part.shape for part in backend.prior_draws(6)] == [(6, 3), (6, 5), (6, 5)]
+    assert backend.dictionary().shape == (3, 5)
+    assert backend.has_density == (kind != "predictive-coding")
+    assert as_backend(fitted(kind)).draws(X[:2], samples=2).replicates is None
 
 
 @pytest.mark.parametrize("kind", AMORTIZED)
 def test_amortised_weights_are_those_of_the_model(kind):
     vae = fitted(kind, likelihood="poisson").train()
-    adapter = adapt(vae)
-    drawn = adapter.draws(COUNTS, EXPOSURE, samples=6)
+    backend = as_backend(vae)
+    drawn = backend.draws(COUNTS, EXPOSURE, samples=6)
     assert vae.training
     z, data, windows = (torch.tensor(part) for part in (drawn.z, COUNTS, EXPOSURE))
     vae.eval()
@@ -55,48 +55,48 @@ def test_amortised_weights_are_those_of_the_model(kind):
         nll = -vae.likelihood(vae.decode(z), windows).log_prob(data).sum(2)
         expected = prior.log_prob(z) - posterior.log_prob(z) - nll
     np.testing.assert_allclose(drawn.log_weights, expected, rtol=1e-4, atol=1e-4)
-    weights = adapter.log_weights(COUNTS, EXPOSURE, samples=6)
+    weights = backend.log_weights(COUNTS, EXPOSURE, samples=6)
     np.testing.assert_array_equal(weights, drawn.log_weights)
 
 
 @pytest.mark.parametrize("kind", ["poisson", "gaussian", "iterative-poisson"])
 def test_the_mean_weight_is_the_mean_bound(kind):
     """The mean of the log weights is the ELBO that evaluation finds by other samples."""
-    adapter = adapt(fitted(kind), steps=30)
+    backend = as_backend(fitted(kind), steps=30)
     samples = 3000
-    weights = adapter.log_weights(X, samples=samples)
-    evaluation = adapter.evaluate(X)
-    kl = evaluation.each["kl"]
+    weights = backend.log_weights(X, samples=samples)
+    evaluation = backend.evaluate(X)
+    kl = evaluation.per_observation["kl"]
     # Eight samples in the one, one in the iterative one, many in the other.
     few = 1 if kind.startswith("iterative") else 8
     error = weights.std(0) * np.sqrt(1 / few + 1 / samples)
     assert kl.shape == (7,)
-    assert np.abs(weights.mean(0) + evaluation.each["nelbo"]).max() < 4.5 * error.max()
+    assert np.abs(weights.mean(0) + evaluation.per_observation["nelbo"]).max() < 4.5 * error.max()
 
 
 def test_more_samples_keep_the_first():
-    adapter = adapt(fitted("poisson"))
-    np.testing.assert_array_equal(adapter.log_weights(X, samples=40)[:20], adapter.log_weights(X, samples=20))
-    assert len(np.unique(adapter.log_weights(X, samples=60), axis=0)) > 55
+    backend = as_backend(fitted("poisson"))
+    np.testing.assert_array_equal(backend.log_weights(X, samples=40)[:20], backend.log_weights(X, samples=20))
+    assert len(np.unique(backend.log_weights(X, samples=60), axis=0)) > 55
 
 
 @pytest.mark.parametrize("kind", ["poisson", "negbio", "gaussian", "laplace"])
 def test_the_mean_of_a_code_is_that_of_the_posterior(kind):
     vae = fitted(kind, shared_dispersion=True).eval()
-    adapter = adapt(vae)
+    backend = as_backend(vae)
     with torch.no_grad():
         posterior = vae.posterior(torch.tensor(X))
         expected = vae.likelihood(vae.decode(posterior.mean)).mean
-    np.testing.assert_allclose(adapter.mean_of_code(adapter.code(X)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(backend.mean_of_code(backend.code(X)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_iterative_codes_are_distances_from_the_prior():
     iterative = fitted("iterative-poisson")
-    adapter = adapt(iterative, steps=9)
+    backend = as_backend(iterative, steps=9)
     state = iterative.infer(X, steps=9, seed=derived_seed(3, 0)).state
     expected = np.asarray(state.potentials) - np.asarray(iterative.parameters["prior.log_rate"])
-    np.testing.assert_allclose(adapter.code(X, seed=3), expected, rtol=1e-5, atol=1e-6)
-    at_prior = adapter.mean_of_code(np.zeros((1, 3), np.float32))
+    np.testing.assert_allclose(backend.code(X, seed=3), expected, rtol=1e-5, atol=1e-6)
+    at_prior = backend.mean_of_code(np.zeros((1, 3), np.float32))
     rate = np.exp(np.asarray(iterative.parameters["prior.log_rate"]))
     np.testing.assert_allclose(
         at_prior[0], np.asarray(iterative.model.decode(iterative.parameters, rate[None]))[0], rtol=1e-5
@@ -110,20 +110,20 @@ def test_iterative_codes_are_distances_from_the_prior():
 )  # fmt: skip
 def test_soft_samples_are_those_of_training(options, soft):
     vae = fitted("poisson", temperature=1.0, **options).eval()
-    relaxed = adapt(vae).relaxed_nll(X)
+    relaxed = as_backend(vae).relaxed_nll(X)
     assert not vae.training
     assert (relaxed is not None) == soft
     if soft:
-        exact = adapt(vae).evaluate(X).each["nll"]
+        exact = as_backend(vae).evaluate(X).per_observation["nll"]
         assert relaxed.shape == exact.shape
         assert not np.allclose(relaxed, exact, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["negbio", "iterative-poisson"])
 def test_windows_of_prior_draws(kind):
-    adapter = adapt(fitted(kind, likelihood="poisson"))
+    backend = as_backend(fitted(kind, likelihood="poisson"))
     short, long = (np.full(3000, length, np.float32) for length in (1.0, 30.0))
-    (z, mean, _), (same, other, data) = (adapter.prior_draws(3000, windows) for windows in (short, long))
+    (z, mean, _), (same, other, data) = (backend.prior_draws(3000, windows) for windows in (short, long))
     np.testing.assert_array_equal(z, same)
     np.testing.assert_allclose(other, 30 * mean, rtol=1e-4)
     assert np.abs(data.mean() - other.mean()) < 5 * np.sqrt(other.mean() / data.size)
@@ -132,6 +132,6 @@ def test_windows_of_prior_draws(kind):
 def test_purposes_have_seeds_of_their_own():
     seeds = {derived_seed(seed, *purpose) for seed in range(20) for purpose in ((), (0,), (1,), (0, 0), (0, 1))}
     assert len(seeds) == 100
-    adapter = adapt(fitted("poisson"))
-    z, *_ = adapter.prior_draws(50, seed=1)
-    assert not np.array_equal(z, adapter.prior_latents(50, seed=1))
+    backend = as_backend(fitted("poisson"))
+    z, *_ = backend.prior_draws(50, seed=1)
+    assert not np.array_equal(z, backend.prior_latents(50, seed=1))

@@ -1,4 +1,4 @@
-"""Figures of merit of a fitted VAE on held-out data, always of exact samples."""
+"""Metrics of a fitted VAE on held-out data, always of exact samples."""
 
 import math
 from collections.abc import Iterator
@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrocount.evaluation import Array, Evaluation, joined, summary
-from pyrocount.metrics import active_latents, r_squared_of_each
+from pyrocount.metrics import active_latents, r_squared_per_observation
 from pyrocount.models import VAE, CategoricalLatent, GaussianLikelihood, linear_weight
+
+from .evaluation import Array, Evaluation, joined, summary
 
 
 @torch.no_grad()
@@ -24,48 +25,48 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 500,
 ) -> Evaluation:
-    """Evaluates a VAE on data of shape (N, \\*shape) on its device; leaves its mode and the random state as they were.
+    """Evaluates a VAE on data on its device; leaves its mode and the random state as they were.
 
     Args:
         vae: the model.
-        x: observations.
+        x: observations, shape (N, \\*shape).
         exposure: length of each observation's window, shape (N,), for likelihoods of counts.
         beta: weight of the KL in ``paper_loss``.
-        samples: exact samples drawn for each observation.
-        seed: of those samples.
-        batch_size: observations at a time.
+        samples: number of exact samples of each observation.
+        seed: seed of the samples.
+        batch_size: number of observations at a time.
     """
     windows = [None] * math.ceil(len(x) / batch_size) if exposure is None else exposure.split(batch_size)
     with evaluation_mode(vae, seed):
         parts = [_evaluate_batch(vae, *both, samples) for both in zip(x.split(batch_size), windows, strict=True)]
     whole = joined(parts)
     evaluation = summary(whole, beta=beta if isinstance(vae.likelihood, GaussianLikelihood) else None)
-    evaluation.figures["active_latents"] = _active(vae, evaluation.latent_kl, whole["counts"])
+    evaluation.metrics["active_latents"] = _active(vae, evaluation.latent_kl, whole["counts"])
     return evaluation
 
 
 def _evaluate_batch(vae: VAE, x: Tensor, exposure: Tensor | None, samples: int) -> dict[str, Array]:
-    """What ``summary`` takes, of a batch."""
+    """Returns the arrays of a batch that ``summary`` takes."""
     posterior = vae.posterior(x, exposure)
     z = posterior.sample((samples,))
-    law = vae.likelihood(vae.decode(z), exposure)
-    nll = -law.log_prob(x).flatten(2).sum(2)
-    predictions, data = law.mean.cpu().numpy(), x.cpu().numpy()
+    observed = vae.likelihood(vae.decode(z), exposure)
+    nll = -observed.log_prob(x).flatten(2).sum(2)
+    predictions, data = observed.mean.cpu().numpy(), x.cpu().numpy()
     return {
         "nll": nll.T.cpu().numpy(),
         "kl": vae.latent.divergence(posterior).cpu().numpy(),
         "squares": np.square(predictions - data, dtype=np.float64).mean(tuple(range(2, predictions.ndim))).T,
-        "r2": r_squared_of_each(data, predictions).T,
+        "r2": r_squared_per_observation(data, predictions).T,
         "counts": vae.latent.activity(z).transpose(0, 1).cpu().numpy(),
         "predictions": predictions[0],
     }
 
 
 def _active(vae: VAE, latent_kl: Array, counts: Array) -> int:
-    """Latents that carry information.
+    """Returns the number of latents that carry information.
 
-    Of a categorical's classes, those that a linear decoder tells apart from silence; with any other decoder, which
-    answers those too that it never saw, those that are chosen a tenth as often as all would be alike.
+    Of a categorical's classes, those that a linear decoder tells apart from silence count; with any other decoder,
+    which responds to unseen classes too, those that are chosen at least a tenth as often as if all were alike.
     """
     if not isinstance(vae.latent, CategoricalLatent):
         return active_latents(latent_kl)
@@ -77,7 +78,7 @@ def _active(vae: VAE, latent_kl: Array, counts: Array) -> int:
 
 @contextmanager
 def evaluation_mode(vae: VAE, seed: int) -> Iterator[None]:
-    """Exact samples from this seed within; mode and random state are put back after it."""
+    """Sets exact samples from a seed within the block; puts mode and random state back after it."""
     training = vae.training
     vae.eval()
     device = next(vae.parameters()).device
@@ -94,17 +95,8 @@ def evaluation_mode(vae: VAE, seed: int) -> Iterator[None]:
 
 
 @torch.no_grad()
-def prior_samples(vae: VAE, number: int, *, seed: int = 0) -> Array:
-    """Means of the data given exact latents drawn from the prior, shape (number, \\*shape)."""
-    with evaluation_mode(vae, seed):
-        law = vae.likelihood(vae.decode(vae.latent.prior().sample((number,))))
-    means: Array = law.mean.cpu().numpy()
-    return means
-
-
-@torch.no_grad()
 def dictionary(vae: VAE) -> Array:
-    """The decoder's response to one unit of activity in each latent, over that to none, shape (K, \\*shape)."""
+    """Returns the decoder's response to one unit of each latent, over that to none, shape (K, \\*shape)."""
     units = torch.eye(vae.latent.latent_dim).to(next(vae.parameters()))
     with evaluation_mode(vae, seed=0):
         response: Array = (vae.decoder(units) - vae.decoder(torch.zeros_like(units[:1]))).cpu().numpy()

@@ -5,6 +5,7 @@ import pytest
 
 import pyrocount
 from pyrocount.errors import InputError
+from pyrocount.inference.options import TrainingOptions
 
 
 @pytest.fixture
@@ -16,18 +17,19 @@ def run(command, tmp_path):
 def test_a_run_is_loaded_whole(run):
     fitted = pyrocount.load(run)
     assert fitted.path == run
-    assert (fitted.config.model, fitted.config.epochs, fitted.config.encoder) == ("poisson", 2, "mlp")
+    assert (fitted.config.model, fitted.config.options["encoder"]) == ("poisson", "mlp")
+    assert fitted.config[TrainingOptions].epochs == 2
     assert [row["epoch"] for row in fitted.history] == [1, 2]
-    assert fitted.figures == json.loads((run / "summary.json").read_text())
+    assert fitted.metrics == json.loads((run / "summary.json").read_text())
     assert not fitted.model.training
     data = fitted.data()
-    assert fitted.history[-1]["test_mse"] == pytest.approx(fitted.figures["mse"], rel=0.05)
+    assert fitted.history[-1]["test_mse"] == pytest.approx(fitted.metrics["mse"], rel=0.05)
     assert data.shape == fitted.model.shape
 
 
 def test_what_is_not_finite_comes_back_as_nan(run):
     (run / "summary.json").write_text('{"lifetime_sparsity": null}')
-    assert math.isnan(pyrocount.load(str(run)).figures["lifetime_sparsity"])
+    assert math.isnan(pyrocount.load(str(run)).metrics["lifetime_sparsity"])
 
 
 def test_what_is_no_finished_run(tmp_path, run):

@@ -1,4 +1,4 @@
-"""An iterative model with its parameters: how it infers, and what it shares with the Pyro models."""
+"""Iterative model with its parameters: program, parameters and dynamics of the inference."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import torch
 from jax import Array
 from jax.tree_util import Partial
@@ -27,32 +26,23 @@ from pyrocount.inference.natural_gradient import (
     make_problem,
 )
 from pyrocount.inference.objectives import LinearGaussian
-from pyrocount.inference.sharding import over_devices
-from pyrocount.models import (
-    LIKELIHOODS,
-    VAE,
-    GaussianLatent,
-    Latent,
-    NegativeBinomialLatent,
-    PoissonLatent,
-    make_decoder,
-    make_encoder,
-)
-from pyrocount.models.iterative import IterativeModel, part_of
-from pyrocount.models.jax_networks import jax_decoder, torch_decoder
-from pyrocount.models.networks import Style
+from pyrocount.inference.sharding import shard_over_devices
+from pyrocount.models import LIKELIHOODS, make_decoder
+from pyrocount.models.iterative import IterativeModel
+from pyrocount.models.jax_networks import jax_decoder
+from pyrocount.models.networks import LayerOptions
+from pyrocount.models.options import CountOptions, IterativeOptions, LikelihoodOptions
 from pyrocount.numpyro.relaxations import Relaxation
 
 # Standard deviation of the first weights of a linear decoder: larger ones make the first steps explode.
 FIRST_WEIGHT = 0.01
-# What a log rate loses in a step where nothing drives it, and the first log standard deviation of Gaussian latents.
+# Loss of a log rate in a step where nothing drives it, and the first log standard deviation of Gaussian latents.
 FIRST_BIAS = math.exp(-3)
 FIRST_LOG_SCALE = -1.0
-# Of negative-binomial latents. Where it is 1, the noise of many counts moves the rates further than the data do: on
-# patches with 512 latents the rates run away, while from 10 or 30 on they settle, at an R^2 of .71 and .75.
+# First total_count of negative-binomial latents. Where it is 1, the noise of many counts moves the rates further than
+# the data do: on patches with 512 latents the rates run away, while from 10 or 30 on they settle, at an R^2 of .71 and
+# .75.
 FIRST_TOTAL_COUNT = 10.0
-
-CONVERTED = "Poisson, negative-binomial or Gaussian latents"
 
 
 @dataclass(frozen=True)
@@ -61,25 +51,25 @@ class Iterative:
 
     Attributes:
         model: the NumPyro program.
-        parameters: of it, and of its inference.
+        parameters: parameters of the program and of its inference.
         drive: ``"sampled"`` or ``"exact"``.
         leak: weight of the divergence from the prior; None for online inference.
-        largest_step: at which the steps of the potentials are clamped; None for that of the latents' family.
+        max_step: maximum step of the potentials, at which steps are clamped; None for that of the latents' family.
     """
 
     model: IterativeModel
     parameters: Mapping[str, Array]
     drive: Drive = "sampled"
     leak: float | None = None
-    largest_step: float | None = None
+    max_step: float | None = None
 
     def problem(self, x: Array, exposure: Array | None = None, *, relaxation: Relaxation = EXACT) -> Problem:
-        """The inference of the latents of data (N, \\*shape).
+        """Returns the inference problem of the latents of data.
 
         Args:
-            x: data.
+            x: data, shape (N, \\*shape).
             exposure: length of each observation's window, shape (N,), for likelihoods of counts.
-            relaxation: how counts are sampled.
+            relaxation: relaxation that samples counts.
 
         Raises:
             InputError: naming ``x``, if the data do not have the shape.
@@ -96,7 +86,7 @@ class Iterative:
                 jnp.exp(self.parameters["step.log_size"]),
                 self.leak,
                 self.parameters.get("step.bias", 0.0),
-                self.largest_step,
+                self.max_step,
             ),
             relaxation=relaxation,
             drive=self.drive,
@@ -119,17 +109,17 @@ class Iterative:
         Args:
             x: data, shape (N, \\*shape), in the units of training; a NumPy array or a tensor.
             exposure: length of each observation's window, shape (N,), for likelihoods of counts.
-            steps: number of them.
-            seed: of the samples.
-            potentials: to start from, as those that an encoder gives, in place of the prior's.
+            steps: number of steps.
+            seed: seed of the samples.
+            potentials: potentials to start from, as those that an encoder gives, in place of the prior's.
             start: state to go on from, as after other data.
             record: see ``pyrocount.inference.natural_gradient.infer``.
-            chunk: steps a loop, likewise.
+            chunk: number of steps in a compiled loop, see there.
 
         Raises:
             InputError: naming ``x``, if the data do not have the shape, or ``steps``.
         """
-        data = tuple(over_devices(as_array(part)) for part in (x, exposure) if part is not None)
+        data = tuple(shard_over_devices(as_array(part)) for part in (x, exposure) if part is not None)
         problem = self.problem(*data)
         if potentials is not None:
             start = problem.start(jax.random.fold_in(jax.random.key(seed), 1), potentials)
@@ -140,8 +130,8 @@ class Iterative:
 
         Args:
             frames: shape (S, N, \\*shape), in the units of training.
-            steps: for each frame.
-            seed: of the samples.
+            steps: number of steps for each frame.
+            seed: seed of the samples.
             record: see ``pyrocount.inference.natural_gradient.infer``.
 
         Raises:
@@ -160,29 +150,29 @@ def make_iterative(
     latent_dim: int,
     decoder: str = "lin",
     output: str = "identity",
-    style: Style | None = None,
+    layers: LayerOptions | None = None,
     likelihood: str = "gaussian",
-    scale: float = math.sqrt(0.5),
+    scale: float = LikelihoodOptions.scale,
     activation: str = "identity",
-    initial_rate: float = 0.22,
-    step_size: float = 0.5,
+    initial_rate: float = CountOptions.initial_rate,
+    step_size: float = IterativeOptions.step_size,
     drive: Drive = "sampled",
     leak: float | None = None,
 ) -> Iterative:
     """Builds an iterative model by the names of its parts, with fresh parameters from torch's random numbers.
 
     Args:
-        kind: of the latents, see ``IterativeModel``.
-        shape: of one observation, (D,) or (channels, height, width).
+        kind: kind of the latents, see ``IterativeModel``.
+        shape: shape of one observation, (D,) or (channels, height, width).
         latent_dim: number of latents K.
         decoder: ``"lin"``, ``"mlp"`` or ``"conv"``.
         output: last step of the decoder, see ``make_decoder``.
-        style: of its layers.
+        layers: options of the layers of the decoder.
         likelihood: ``"gaussian"``, ``"bernoulli"``, ``"poisson"`` or ``"negbio"``.
         scale: standard deviation of Gaussian noise, in units of the data.
-        activation: on Gaussian latents.
-        initial_rate: about which the prior's mean counts start, spread over +-1 in their logarithm.
-        step_size: of the inference, at first.
+        activation: activation on Gaussian latents.
+        initial_rate: mean count about which the prior starts, spread over +-1 in the logarithm.
+        step_size: size of the steps of the inference, at first.
         drive: ``"sampled"`` or ``"exact"``.
         leak: weight of the divergence from the prior; None for online inference.
 
@@ -192,7 +182,7 @@ def make_iterative(
     for name, value in (("latent_dim", latent_dim), ("step_size", step_size), ("initial_rate", initial_rate)):
         if not 0 < value < math.inf:
             raise InputError(name, value, "a positive number")
-    module = make_decoder(decoder, latent_dim, shape, style or Style(), output)
+    module = make_decoder(decoder, latent_dim, shape, layers or LayerOptions(), output)
     function, weights = jax_decoder(module)
     model = IterativeModel(kind, latent_dim, tuple(shape), function, likelihood, activation)
     if function.is_linear:
@@ -205,7 +195,7 @@ def make_iterative(
     parameters = {f"decoder.{name}": value for name, value in weights.items()}
     parameters |= {
         f"likelihood.{name}": as_array(value)
-        for name, value in LIKELIHOODS[likelihood](shape, scale, False).state_dict().items()
+        for name, value in LIKELIHOODS[likelihood].build(shape, scale, False).state_dict().items()
     }
     log_rate = math.log(initial_rate) + as_array(2 * torch.rand(latent_dim) - 1)
     match kind:
@@ -227,107 +217,11 @@ def make_iterative(
     return Iterative(model, {name: jnp.asarray(value, value.dtype) for name, value in parameters.items()}, drive, leak)
 
 
-def from_pyro(vae: VAE, *, step_size: float = 0.1, drive: Drive = "exact", leak: float | None = None) -> Iterative:
-    """The decoder, prior and likelihood of a Pyro VAE, with iterative inference in the place of its encoder.
-
-    Args:
-        vae: of Poisson, negative-binomial or Gaussian latents.
-        step_size: of the inference.
-        drive: ``"sampled"`` or ``"exact"``.
-        leak: weight of the divergence from the prior; None for online inference.
-
-    Raises:
-        InputError: naming ``vae`` or ``decoder``, if its latents or a layer of its decoder have no twin in JAX.
-    """
-    latent = vae.latent
-    prior: dict[str, Tensor]
-    match latent:
-        case PoissonLatent():
-            kind, prior = "iterative-poisson", {"log_rate": latent.log_rate}
-        case NegativeBinomialLatent():
-            law = latent.prior()
-            log_total_count = law.total_count.log()
-            kind, prior = (
-                "iterative-negbio",
-                {"log_rate": law.logits + log_total_count, "log_total_count": log_total_count},
-            )
-        case GaussianLatent():
-            kind, prior = "iterative-gaussian", {"loc": latent.location, "log_scale": torch.zeros_like(latent.location)}
-        case _:
-            raise InputError(
-                "vae", f"one with a {type(latent).__name__}", "Poisson, negative-binomial or Gaussian latents"
-            )
-    likelihood = next(
-        name for name, make in LIKELIHOODS.items() if isinstance(vae.likelihood, type(make(vae.shape, 1.0, False)))
-    )
-    function, weights = jax_decoder(vae.decoder)
-    model = IterativeModel(
-        kind, latent.latent_dim, vae.shape, function, likelihood, getattr(latent, "activation", "identity")
-    )
-    parameters = {f"decoder.{name}": value for name, value in weights.items()}
-    parameters |= {f"prior.{name}": as_array(value) for name, value in prior.items()}
-    parameters |= {f"likelihood.{name}": as_array(value) for name, value in vae.likelihood.state_dict().items()}
-    parameters["step.log_size"] = jnp.log(jnp.asarray(step_size))
-    return Iterative(model, parameters, drive, leak)
-
-
-def encoded_potentials(vae: VAE, x: Tensor, exposure: Tensor | None = None) -> Potentials:
-    """The potentials of a VAE's posteriors of data (N, \\*shape): where hybrid inference starts.
-
-    Raises:
-        InputError: naming ``vae``, if its posteriors have no potentials in JAX.
-    """
-    with torch.no_grad():
-        posterior = vae.posterior(x, exposure)
-    match vae.latent:
-        case PoissonLatent():
-            return as_array(posterior.log_rate)
-        case NegativeBinomialLatent():
-            return as_array(posterior.logits + posterior.total_count.log())
-        case GaussianLatent():
-            return as_array(posterior.loc), as_array(posterior.scale.log())
-    raise InputError("vae", f"one with a {type(vae.latent).__name__}", CONVERTED)
-
-
-def to_pyro(iterative: Iterative, *, encoder: str = "mlp") -> VAE:
-    """A Pyro VAE with the decoder, prior and likelihood of an iterative model, and a fresh encoder.
-
-    Its decoder is ready for sparse coding (``pyrocount.amortization``), and for an encoder to be trained for it.
-
-    Args:
-        iterative: of Poisson, negative-binomial or Gaussian latents.
-        encoder: ``"lin"``, ``"mlp"`` or ``"conv"``.
-
-    Raises:
-        InputError: naming ``iterative`` or ``encoder``.
-    """
-    model, parameters = iterative.model, iterative.parameters
-    tensors = {name: torch.from_numpy(np.array(value)) for name, value in parameters.items()}
-    latent: Latent
-    with torch.no_grad():
-        match model.kind:
-            case "iterative-poisson":
-                latent = PoissonLatent(model.latent_dim)
-                latent.log_rate.copy_(tensors["prior.log_rate"])
-            case "iterative-negbio":
-                latent = NegativeBinomialLatent(model.latent_dim)
-                latent.log_total_count.copy_(tensors["prior.log_total_count"])
-                latent.logits.copy_(tensors["prior.log_rate"] - tensors["prior.log_total_count"])
-            case "iterative-gaussian":
-                latent = GaussianLatent(model.latent_dim, activation=model.activation)
-            case _:
-                raise InputError("iterative", f"a model of {model.kind}", "latents that Pyro has a family for")
-    likelihood = LIKELIHOODS[model.likelihood](model.shape, 1.0, False)
-    likelihood.load_state_dict(part_of(tensors, "likelihood"))
-    decoder = torch_decoder(model.decoder, part_of(parameters, "decoder"))
-    return VAE(make_encoder(encoder, model.shape, latent.features), latent, decoder, likelihood, model.shape).eval()
-
-
 def with_parameters(iterative: Iterative, parameters: Mapping[str, Array]) -> Iterative:
-    """The model with some of its parameters replaced."""
+    """Returns the model with some of its parameters replaced."""
     return replace(iterative, parameters={**iterative.parameters, **parameters})
 
 
 def as_array(value: Any) -> Array:
-    """A tensor or a NumPy array in JAX, of single precision where it has numbers."""
+    """Returns a tensor or a NumPy array as an array of JAX, numbers in single precision."""
     return jnp.asarray(value.detach().cpu().numpy() if isinstance(value, Tensor) else value)

@@ -1,4 +1,4 @@
-"""The devices that models compute on, by the names of the command line: ``"auto"``, ``"cpu"`` and ``"cuda"``."""
+"""Devices that models compute on, by the names of the command line: ``"auto"``, ``"cpu"`` and ``"cuda"``."""
 
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,10 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def torch_device(name: str) -> torch.device:
-    """The device of torch; ``"auto"`` is CUDA where there is one.
+    """Returns the device of torch; ``"auto"`` is CUDA where there is a CUDA device.
 
     Raises:
-        InputError: naming ``device``, if CUDA is asked for where there is none.
+        InputError: naming ``device``, if CUDA is asked for where there is no CUDA device.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device", "cuda, but torch finds no CUDA device", "cpu or auto")
@@ -24,10 +24,10 @@ def torch_device(name: str) -> torch.device:
 
 
 def jax_device(name: str) -> "jax.Device | None":
-    """What ``jax.default_device`` takes; None, JAX's own choice, where that is what was asked for.
+    """Returns the device that ``jax.default_device`` takes; None leaves the choice to JAX.
 
     Raises:
-        InputError: naming ``device``, if CUDA is asked for where there is none.
+        InputError: naming ``device``, if CUDA is asked for where there is no CUDA device.
     """
     import jax
 

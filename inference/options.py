@@ -1,0 +1,34 @@
+"""Groups of the options of training."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pyrocount.options import FRACTION, POSITIVE_NUMBER, POSITIVE_WHOLE_NUMBER
+
+
+@dataclass(frozen=True)
+class ObjectiveOptions:
+    """Options of the objective that training minimises."""
+
+    beta: Annotated[
+        float,
+        "weight of the KL divergence, reached after --anneal of training; in sparse coding, of the sum of the codes",
+        POSITIVE_NUMBER,
+    ] = 1.0
+    anneal: Annotated[float, "part of training over which temperature and weight of the KL are annealed", FRACTION] = (
+        0.5
+    )
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of the training loop."""
+
+    epochs: Annotated[int, "passes over the training data", POSITIVE_WHOLE_NUMBER] = 300
+    batch_size: Annotated[int, "observations in a minibatch", POSITIVE_WHOLE_NUMBER] = 128
+    optimizer: Annotated[Literal["adam", "adamax", "adamw"], "optimiser"] = "adam"
+    lr: Annotated[float, "peak learning rate", POSITIVE_NUMBER] = 2e-3
+    warmup: Annotated[float, "part of training in which the learning rate rises, before a cosine decay", FRACTION] = (
+        0.01
+    )
+    max_gradient_norm: Annotated[float, "norm to which the gradient is clipped", POSITIVE_NUMBER] = 100.0

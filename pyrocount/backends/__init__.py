@@ -1,0 +1,19 @@
+"""Models, fresh or fitted, whichever way they infer: one contract, in Pyro and in JAX."""
+
+from .base import Backend, Draws, History, Model, derived_seed
+from .evaluation import Curves, Evaluation
+from .factory import as_backend, build
+from .posterior import to_arviz
+
+__all__ = [
+    "Backend",
+    "Curves",
+    "Draws",
+    "Evaluation",
+    "History",
+    "Model",
+    "as_backend",
+    "build",
+    "derived_seed",
+    "to_arviz",
+]

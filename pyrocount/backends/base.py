@@ -1,0 +1,401 @@
+"""Contract of the backends: a model, fresh or fitted, as training and evaluation use it, in NumPy arrays."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrocount import figures
+from pyrocount.config import Config
+from pyrocount.data import Dataset
+from pyrocount.errors import InputError
+from pyrocount.inference import anneal
+from pyrocount.inference.options import ObjectiveOptions
+from pyrocount.models import VAE, Likelihood
+from pyrocount.models.options import LikelihoodOptions, RelaxationOptions
+from pyrocount.progress import progress_bar
+
+from .evaluation import Array, Evaluation, joined
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .iterative_model import Iterative
+
+# A model of either backend, as its users see it.
+Model: TypeAlias = "VAE | Iterative"
+History: TypeAlias = Sequence[Mapping[str, float]]
+
+# Number of samples of an observation that are drawn together.
+TOGETHER = 20
+# Temperature and KL weight at the start of training; Pyro scales only by positive numbers.
+FIRST_TEMPERATURE, FIRST_KL_WEIGHT = 1.0, 1e-4
+# Numbers of held-out observations and of samples of the prior in the figures.
+DRAWN, GENERATED = 100, 60
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Exact posterior samples, S of each of N observations.
+
+    Attributes:
+        z: latents, shape (S, N, K); whole numbers for latent counts.
+        log_likelihood: log p(x | z), in nats, shape (S, N).
+        log_prior: log p(z), in nats, shape (S, N).
+        log_posterior: log q(z | x), in nats, shape (S, N).
+        replicates: data drawn given each sample, shape (S, N, \\*shape), where they were asked for.
+        pointwise_log_likelihood: log p of each datum given z, in nats, shape (S, N, \\*shape), where replicates were
+            asked for.
+    """
+
+    z: Array
+    log_likelihood: Array
+    log_prior: Array
+    log_posterior: Array
+    replicates: Array | None = None
+    pointwise_log_likelihood: Array | None = None
+
+    @property
+    def log_weights(self) -> Array:
+        """Returns the log importance weights log p(x, z) - log q(z | x), in nats, shape (S, N)."""
+        return self.log_likelihood + self.log_prior - self.log_posterior
+
+    def arrays(self) -> dict[str, Array]:
+        """Returns the arrays that are there, by name."""
+        return {name: part for name, part in vars(self).items() if part is not None}
+
+
+class Backend(ABC):
+    """A model and all that training, evaluation and drawing need of it; data are in the units of training.
+
+    Attributes:
+        model: the model as its users see it, a ``VAE`` or an ``Iterative``.
+        shape: shape of one observation.
+        latent_dim: number of latents K.
+        likelihood: observation distribution, by which data are checked.
+        has_counts: whether the latents are counts.
+        has_density: whether the posterior is a distribution, not a point.
+        device: ``"cuda"`` where torch computes on a CUDA device, else ``"cpu"``.
+        is_symmetric: whether a latent and its column of the dictionary may both change their sign.
+        tested: number of held-out observations that the final metrics are of; None for all.
+        monitored: number of held-out observations that the history follows.
+        objective: name of the objective that training minimises, for figures.
+    """
+
+    tested: ClassVar[int | None] = None
+    monitored: ClassVar[int] = 1000
+    objective: ClassVar[str] = "training"
+
+    model: Model
+    shape: tuple[int, ...]
+    latent_dim: int
+    likelihood: Likelihood
+    has_counts: bool
+    has_density: bool
+    device = "cpu"
+    is_symmetric = False
+
+    @property
+    def observes_counts(self) -> bool:
+        """Returns whether the data are counts by the likelihood."""
+        return self.likelihood.is_count
+
+    # Training.
+
+    def check_data(self, config: Config, data: Dataset) -> None:
+        """Checks that the likelihood accepts all data.
+
+        Raises:
+            InputError: naming ``data``.
+        """
+        for part in chain(*(torch.from_numpy(part).split(10_000) for part in (data.train, data.test))):
+            if not self.likelihood.accepts(data.to_units(part)):
+                problem = f"{data.name}, whose values are not all {self.likelihood.support}"
+                wanted = f"{self.likelihood.support} for --likelihood {config[LikelihoodOptions].likelihood}"
+                raise InputError("data", problem, wanted)
+
+    @abstractmethod
+    def train(
+        self,
+        config: Config,
+        data: Dataset,
+        *,
+        monitor: Callable[[], Mapping[str, float]],
+        save: Callable[[dict[str, Any]], None],
+        checkpoint: dict[str, Any] | None = None,
+        progress: bool = True,
+    ) -> History:
+        """Trains the model, from the start or from a checkpoint; see the training loops in ``inference``.
+
+        Args:
+            config: options of the run.
+            data: observations.
+            monitor: called at the start and after each epoch; returns metrics for the history.
+            save: called with a checkpoint at the start and after each epoch.
+            checkpoint: checkpoint to go on from.
+            progress: whether to show a progress bar.
+
+        Returns:
+            The history, a row an epoch.
+
+        Raises:
+            NonFiniteLossError: if the loss or its gradient is not finite.
+        """
+
+    @abstractmethod
+    def weights(self) -> dict[str, Tensor]:
+        """Returns the parameters and buffers by name."""
+
+    @abstractmethod
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Sets the parameters and buffers to those that ``weights`` returned, and ends training mode."""
+
+    @abstractmethod
+    def to(self, device: str) -> Self:
+        """Moves the model to a device, by its name on the command line; returns the backend itself.
+
+        Raises:
+            InputError: naming ``device``, if CUDA is asked for where there is none.
+        """
+
+    def on_device(self) -> AbstractContextManager[Any]:
+        """Returns a context in which the backend computes on its device."""
+        return nullcontext()
+
+    def in_double_precision(self) -> "Backend":
+        """Returns a copy in double precision, whose codes do not depend on the batch, where the backend has one."""
+        return self
+
+    def encoder_model(self) -> VAE:
+        """Returns the model with its encoder.
+
+        Raises:
+            InputError: naming ``RUN``, if latents are inferred without an encoder.
+        """
+        raise InputError("RUN", "a model of iterative inference", "a model with an encoder")
+
+    # Evaluation.
+
+    @abstractmethod
+    def evaluate(
+        self,
+        x: Array,
+        exposure: Array | None = None,
+        *,
+        beta: float = 1.0,
+        seed: int = 0,
+        quick: bool = False,
+    ) -> Evaluation:
+        """Returns metrics of exact samples.
+
+        Args:
+            x: observations, shape (N, \\*shape).
+            exposure: length of each observation's window, shape (N,), for likelihoods of counts.
+            beta: weight of the KL in ``paper_loss``.
+            seed: seed of the samples.
+            quick: whether to take fewer samples or steps, as in following training.
+        """
+
+    def evaluate_held_out(self, config: Config, data: Dataset, quick: bool = False) -> Evaluation:
+        """Returns metrics of held-out data; of some of them, more cheaply, if quick."""
+        held_out = data.held_out(self.monitored if quick else self.tested)
+        return self.evaluate(*held_out, beta=config[ObjectiveOptions].beta, seed=config.seed, quick=quick)
+
+    def draws(
+        self,
+        x: Array,
+        exposure: Array | None = None,
+        *,
+        samples: int = 100,
+        seed: int = 0,
+        replicate: bool = False,
+        batch_size: int = 500,
+        progress: bool = False,
+    ) -> Draws:
+        """Draws exact samples of the posterior.
+
+        Args:
+            x: observations, shape (N, \\*shape).
+            exposure: length of each observation's window, shape (N,), for likelihoods of counts.
+            samples: number S of samples for each observation.
+            seed: seed of the samples.
+            replicate: whether to draw data too, and keep the pointwise log-likelihood.
+            batch_size: number of observations at a time.
+            progress: whether to show a progress bar.
+        """
+        parts = []
+        for number, batch in enumerate(_batches(x, exposure, batch_size, progress)):
+            sampler = self._sampler(*batch, derived_seed(seed, number), replicate)
+            drawn = joined([sampler(part).arrays() for part in _chunks(samples)])
+            # Observations first, as batches follow each other.
+            parts.append({name: part.swapaxes(0, 1) for name, part in drawn.items()})
+        return Draws(**{name: part.swapaxes(0, 1) for name, part in joined(parts).items()})
+
+    def log_weights(
+        self,
+        x: Array,
+        exposure: Array | None = None,
+        *,
+        samples: int = 1000,
+        seed: int = 0,
+        batch_size: int = 500,
+        progress: bool = False,
+    ) -> Array:
+        """Returns log importance weights of posterior samples, in nats, shape (S, N).
+
+        The arguments are those of ``draws``; only the weights are kept in memory.
+        """
+        parts = []
+        for number, batch in enumerate(_batches(x, exposure, batch_size, progress)):
+            sampler = self._sampler(*batch, derived_seed(seed, number), False)
+            parts.append(np.concatenate([sampler(part).log_weights for part in _chunks(samples)]))
+        return np.concatenate(parts, 1)
+
+    def code(
+        self,
+        x: Array,
+        exposure: Array | None = None,
+        *,
+        seed: int = 0,
+        batch_size: int = 1000,
+        progress: bool = False,
+    ) -> Array:
+        """Returns the representation of observations (N, \\*shape) that probes read, shape (N, K)."""
+        batches = enumerate(_batches(x, exposure, batch_size, progress))
+        return np.concatenate([self._code(*batch, derived_seed(seed, number)) for number, batch in batches])
+
+    @abstractmethod
+    def _sampler(self, x: Array, exposure: Array | None, seed: int, replicate: bool) -> Callable[[range], Draws]:
+        """Infers the posteriors of a batch; returns a function that draws samples of them, by their numbers."""
+
+    @abstractmethod
+    def _code(self, x: Array, exposure: Array | None, seed: int) -> Array: ...
+
+    def relaxed_nll(self, x: Array, exposure: Array | None = None, *, seed: int = 0) -> Array | None:
+        """Returns the negative log likelihood of relaxed samples as in training, in nats, shape (N,).
+
+        Where training has exact samples, or the posterior is that of many exact steps, there is none: None.
+        """
+        return None
+
+    def amortization_gap(
+        self, x: Array, exposure: Array | None = None, *, steps: int = 300, seed: int = 0, progress: bool = False
+    ) -> tuple[Array, Array] | None:
+        """Returns the negative ELBO of each observation by the encoder and with its posterior refined, both (N,).
+
+        None for a model without an encoder. See ``posterior_gap``.
+        """
+        return None
+
+    def prior_draws(
+        self, number: int, exposure: Array | None = None, *, seed: int = 0, batch_size: int = 500
+    ) -> tuple[Array, Array, Array]:
+        """Draws latents (number, K) of the prior; returns them, the means of the data given them, and drawn data.
+
+        Means and data have the shape (number, \\*shape).
+
+        Args:
+            number: number of draws.
+            exposure: length of the window of each draw, shape (number,), for likelihoods of counts.
+            seed: seed of the draws.
+            batch_size: number of draws at a time.
+        """
+        z = self.prior_latents(number, seed=derived_seed(seed, 0))
+        parts = [
+            self._generate(*batch, derived_seed(seed, 1, place))
+            for place, batch in enumerate(_batches(z, exposure, batch_size, False))
+        ]
+        means, data = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return z, means, data
+
+    @abstractmethod
+    def prior_latents(self, number: int, *, seed: int = 0) -> Array:
+        """Draws latents of the prior, shape (number, K)."""
+
+    @abstractmethod
+    def _generate(self, z: Array, exposure: Array | None, seed: int) -> tuple[Array, Array]:
+        """Returns the means of the data given latents, and drawn data."""
+
+    @abstractmethod
+    def mean_of_code(self, code: Array) -> Array:
+        """Returns means of the data, shape (N, \\*shape), at the mean latents of posteriors with codes (N, K)."""
+
+    @abstractmethod
+    def dictionary(self) -> Array:
+        """Returns the decoder's response to one unit of each latent, over that to none, shape (K, \\*shape)."""
+
+    # Drawing.
+
+    def draw(self, config: Config, data: Dataset, evaluation: Evaluation, history: History) -> dict[str, "Figure"]:
+        """Draws the figures of a fit, by name.
+
+        They are data and reconstructions, samples of the prior, the dictionary, training curves, histograms of counts;
+        of iterative models also curves over the steps of the inference, spikes, and reconstructions on the way.
+
+        Args:
+            config: options of the run.
+            data: observations.
+            evaluation: metrics of the held-out data.
+            history: history of training.
+        """
+        by_information = np.argsort(-evaluation.latent_kl)
+        shown, _ = data.held_out(DRAWN)
+        limits = float(shown.min()), float(shown.max())
+        _, samples, _ = self.prior_draws(GENERATED, seed=config.seed)
+        relaxed = config.relaxation_options
+        objective = f"{self.objective} (annealed{', relaxed' if relaxed else ''})"
+        rows = [{name: value for name, value in row.items() if relaxed or name != "temperature"} for row in history]
+        drawn = {
+            "reconstructions": figures.reconstructions(shown, evaluation.reconstructions[:DRAWN]),
+            "samples": figures.samples(samples, limits=limits),
+            "dictionary": figures.dictionary(self.dictionary()[by_information]),
+            "training": figures.training_curves(rows, objective),
+        }
+        if self.has_counts:
+            drawn["counts"] = figures.count_histograms(evaluation.counts, by_information[:8].tolist())
+        return drawn | self._draw_inference(config, data, evaluation)
+
+    def _draw_inference(self, config: Config, data: Dataset, evaluation: Evaluation) -> dict[str, "Figure"]:
+        """Draws the figures that only some backends have."""
+        return {}
+
+    def remarks(self, config: Config, evaluation: Evaluation) -> list[str]:
+        """Returns remarks on the result that the user should know, a line each."""
+        return []
+
+
+def annealed(config: Config, progress: float) -> dict[str, float]:
+    """Returns the weight of the KL divergence and the temperature at a progress of training from 0 to 1."""
+    objective, relaxation = config[ObjectiveOptions], config[RelaxationOptions]
+    exponential = relaxation.temperature_schedule == "exponential"
+    return {
+        "kl_weight": anneal(FIRST_KL_WEIGHT, objective.beta, progress, objective.anneal),
+        "temperature": anneal(FIRST_TEMPERATURE, relaxation.temperature, progress, objective.anneal, exponential),
+    }
+
+
+def derived_seed(seed: int, *purpose: int) -> int:
+    """Returns a seed for one of several purposes, so that their random numbers have nothing in common.
+
+    >>> derived_seed(0, 1) == derived_seed(1, 0)
+    False
+    """
+    # To NumPy, zeros at the end are nothing; the length tells.
+    return int(np.random.SeedSequence((seed, len(purpose), *purpose)).generate_state(1)[0] >> 1)
+
+
+def _chunks(samples: int) -> list[range]:
+    return [range(first, min(first + TOGETHER, samples)) for first in range(0, samples, TOGETHER)]
+
+
+def _batches(x: Array, exposure: Array | None, size: int, progress: bool) -> Iterator[tuple[Array, Array | None]]:
+    starts = range(0, len(x), size)
+    for first in progress_bar(starts, shown=progress, unit="batch", leave=False):
+        rows = slice(first, first + size)
+        yield x[rows], None if exposure is None else exposure[rows]

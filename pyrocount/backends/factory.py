@@ -1,0 +1,51 @@
+"""The backend of a configuration or of a model; JAX is imported only where an iterative model is used."""
+
+from collections.abc import Sequence
+
+from pyrocount.config import Config, RunOptions
+from pyrocount.errors import require_extra
+from pyrocount.models import VAE
+from pyrocount.models.options import IterativeOptions
+
+from .amortized import AmortizedBackend
+from .amortized_training import build as build_vae
+from .base import Backend, Model
+from .devices import torch_device
+
+
+def build(config: Config, shape: Sequence[int], *, device: str | None = None) -> Backend:
+    """Builds the model of a configuration with fresh weights, in its backend.
+
+    Args:
+        config: options of the run.
+        shape: shape of one observation.
+        device: name of the device; by default that of the configuration.
+
+    Raises:
+        InputError: naming ``model``, if JAX is not installed and the model needs it; ``device``, if there is none; or
+            an option of the model that does not go with the shape.
+    """
+    device = config[RunOptions].device if device is None else device
+    if config.spec.inference != "iterative":
+        return AmortizedBackend(build_vae(config, shape, torch_device(device)))
+    with require_extra("numpyro", "model", config.model):
+        from .iterative import IterativeBackend
+        from .iterative_training import build as build_iterative
+    steps = config[IterativeOptions]
+    return IterativeBackend(build_iterative(config, shape), steps.test_steps, steps.train_steps).to(device)
+
+
+def as_backend(model: "Model | Backend", *, steps: int = 1000) -> Backend:
+    """Returns the backend of a model, fresh or fitted.
+
+    Args:
+        model: a ``VAE`` or an ``Iterative``; a backend is returned as it is.
+        steps: number of steps of iterative inference.
+    """
+    if isinstance(model, Backend):
+        return model
+    if isinstance(model, VAE):
+        return AmortizedBackend(model)
+    from .iterative import IterativeBackend
+
+    return IterativeBackend(model, steps)

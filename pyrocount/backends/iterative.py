@@ -1,0 +1,221 @@
+"""Backend in JAX: models whose latents are inferred by natural-gradient steps."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrocount import figures
+from pyrocount.config import Config
+from pyrocount.data import Dataset
+from pyrocount.inference.natural_families import Family, Potentials, family_of
+from pyrocount.inference.natural_gradient import Snapshot, State
+from pyrocount.models import LIKELIHOODS, MODELS
+from pyrocount.models.iterative import IterativeModel, Parameters
+
+from .base import Backend, Draws, History
+from .devices import jax_device
+from .evaluation import Array, Evaluation
+from .iterative_evaluation import evaluate_iterative
+from .iterative_model import Iterative, as_array, with_parameters
+from .iterative_training import train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Rows of a batch, which is filled up to it, so that all compile once.
+ROWS = 200
+# Numbers of inputs, and of latents in the figure of the spikes.
+FOLLOWED, DRAWN_LATENTS = 8, 60
+
+
+class IterativeBackend(Backend):
+    """Backend of an iterative model.
+
+    Args:
+        iterative: the model, with its parameters.
+        steps: number of steps of the inference.
+        quick_steps: number of steps where an evaluation is to be quick, as in following training.
+    """
+
+    # Each observation takes many steps.
+    tested: ClassVar[int | None] = 1000
+    monitored: ClassVar[int] = 200
+    objective: ClassVar[str] = "training, mean free energy of the steps"
+
+    model: Iterative
+
+    def __init__(self, iterative: Iterative, steps: int = 1000, quick_steps: int = 16) -> None:
+        self.model, self.steps, self.quick_steps = iterative, steps, quick_steps
+        self._device: jax.Device | None = None
+        model = iterative.model
+        self.shape, self.latent_dim, self.has_counts = model.shape, model.latent_dim, model.has_counts
+        self.has_density = MODELS[model.kind].has_density
+        self.likelihood = LIKELIHOODS[model.likelihood].build(model.shape, 1.0, False)
+        self.is_symmetric = not self.has_counts and model.activation == "identity"
+
+    def to(self, device: str) -> Self:
+        """Makes JAX compute on a device, in ``on_device``."""
+        self._device = jax_device(device)
+        return self
+
+    def on_device(self) -> AbstractContextManager[Any]:
+        """Returns a context in which JAX computes on the device."""
+        context: AbstractContextManager[Any] = jax.default_device(self._device)
+        return context
+
+    def train(
+        self,
+        config: Config,
+        data: Dataset,
+        *,
+        monitor: Callable[[], Mapping[str, float]],
+        save: Callable[[dict[str, Any]], None],
+        checkpoint: dict[str, Any] | None = None,
+        progress: bool = True,
+    ) -> History:
+        """Trains through the steps of inference."""
+
+        def follow(parameters: Parameters) -> Mapping[str, float]:
+            self.model = with_parameters(self.model, parameters)
+            return monitor()
+
+        with self.on_device():
+            parameters, history = train(
+                self.model, config, data, monitor=follow, save=save, checkpoint=checkpoint, progress=progress
+            )
+        self.model = with_parameters(self.model, parameters)
+        return history
+
+    def weights(self) -> dict[str, Tensor]:
+        """Returns the parameters by name."""
+        return {name: torch.from_numpy(np.array(value)) for name, value in self.model.parameters.items()}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Sets the parameters."""
+        self.model = with_parameters(self.model, {name: as_array(value) for name, value in weights.items()})
+
+    def evaluate(
+        self,
+        x: Array,
+        exposure: Array | None = None,
+        *,
+        beta: float = 1.0,
+        seed: int = 0,
+        quick: bool = False,
+    ) -> Evaluation:
+        """Returns metrics of the state after the last step, with curves over the steps."""
+        steps = self.quick_steps if quick else self.steps
+        with self.on_device():
+            return evaluate_iterative(self.model, x, exposure, beta=beta, steps=steps, seed=seed)
+
+    def _infer(self, x: Array, exposure: Array | None, seed: int) -> jax.Array:
+        """Returns the potentials of the posteriors after the last step."""
+        parts = []
+        for first in range(0, len(x), ROWS):
+            rows = np.arange(first, first + min(ROWS, len(x))) % len(x)
+            data = (part[rows] for part in (x, exposure) if part is not None)
+            state = self.model.infer(*data, steps=self.steps, seed=seed + first, record=_nothing).state
+            kept = min(ROWS, len(x) - first)
+            parts.append(jax.tree.map(lambda part, kept=kept: part[:kept], state.potentials))
+        return jax.tree.map(lambda *all_parts: jnp.concatenate(all_parts), *parts)
+
+    def _sampler(self, x: Array, exposure: Array | None, seed: int, replicate: bool) -> Callable[[range], Draws]:
+        potentials = self._infer(x, exposure, seed)
+        data = [as_array(part) for part in (x, exposure) if part is not None]
+        base = jax.random.fold_in(jax.random.key(seed), 1)
+        own, family = self.model, self.model.problem(*data).family
+
+        def sample(numbers: range) -> Draws:
+            keys = [jax.random.fold_in(base, number) for number in numbers]
+            drawn = [
+                _one_sample(key, family, potentials, own.parameters, own.model, self.has_density, replicate, *data)
+                for key in keys
+            ]
+            return Draws(*(np.stack(part) for part in zip(*drawn, strict=True)))
+
+        return sample
+
+    def _code(self, x: Array, exposure: Array | None, seed: int) -> Array:
+        """Returns the distance of the potentials from the prior's; of counts, log of posterior over prior mean."""
+        return np.asarray(_first(self._infer(x, exposure, seed)) - self._prior())
+
+    def _prior(self) -> jax.Array:
+        """Returns the potentials of the prior, shape (K,); of a Gaussian, its means."""
+        _, potentials = family_of(self.model.model.prior(self.model.parameters))
+        return _first(potentials)
+
+    def prior_latents(self, number: int, *, seed: int = 0) -> Array:
+        """Draws latents of the prior, shape (number, K)."""
+        own = self.model
+        return np.asarray(own.model.prior(own.parameters).sample(jax.random.key(seed), (number,)))
+
+    def _generate(self, z: Array, exposure: Array | None, seed: int) -> tuple[Array, Array]:
+        own, windows = self.model, None if exposure is None else as_array(exposure)
+        observed = own.model.observation_distribution(own.parameters, as_array(z), windows)
+        return np.asarray(observed.mean), np.asarray(observed.sample(jax.random.key(seed)))
+
+    def mean_of_code(self, code: Array) -> Array:
+        """Returns means of the data at the mean latents of posteriors with these codes."""
+        own, potential = self.model, jnp.asarray(code) + self._prior()
+        mean = jnp.exp(potential) if self.has_counts else potential
+        return np.asarray(own.model.observation_distribution(own.parameters, mean).mean)
+
+    def dictionary(self) -> Array:
+        """Returns the decoder's response to one unit of each latent, over that to none."""
+        return np.asarray(self.model.model.dictionary(self.model.parameters))
+
+    def _draw_inference(self, config: Config, data: Dataset, evaluation: Evaluation) -> dict[str, "Figure"]:
+        with self.on_device():
+            few = [part for part in data.held_out(FOLLOWED) if part is not None]
+            path = self.model.infer(*few, steps=self.steps, seed=config.seed).trajectory
+        assert evaluation.curves is not None
+        times = np.unique(np.geomspace(1, self.steps, 10).round().astype(int)) - 1
+        drawn = {
+            "curves": figures.inference_curves(vars(evaluation.curves)),
+            "trajectories": figures.trajectories(few[0], path.reconstruction[times], times + 1),
+        }
+        if self.has_counts:
+            first = min(self.steps, 200)
+            busiest = np.argsort(-path.rate[:first, 0].mean(0))[:DRAWN_LATENTS]
+            drawn["spikes"] = figures.spike_raster(path.z[:first, 0, busiest], path.rate[:first, 0, busiest])
+        return drawn
+
+
+@partial(jax.jit, static_argnames=("model", "has_density", "replicate"))
+def _one_sample(
+    key: jax.Array,
+    family: Family,
+    potentials: Potentials,
+    parameters: Parameters,
+    model: IterativeModel,
+    has_density: bool,
+    replicate: bool,
+    x: jax.Array,
+    exposure: jax.Array | None = None,
+) -> tuple[jax.Array, ...]:
+    """Draws a sample of each observation, with its log likelihood, prior and posterior, and data given it."""
+    key_z, key_x = jax.random.split(key)
+    posterior = family.distribution(potentials).to_event(1)
+    z = posterior.sample(key_z)
+    observed = model.observation_distribution(parameters, z, exposure)
+    pointwise = observed.log_prob(x)
+    log_likelihood = pointwise.reshape(len(x), -1).sum(1)
+    log_posterior = posterior.log_prob(z) if has_density else jnp.zeros_like(log_likelihood)
+    drawn = z, log_likelihood, model.prior(parameters).to_event(1).log_prob(z), log_posterior
+    return (*drawn, observed.sample(key_x).astype(x.dtype), pointwise) if replicate else drawn
+
+
+def _nothing(state: State, snapshot: Snapshot, *data: jax.Array) -> tuple[()]:
+    return ()
+
+
+def _first(potentials: object) -> jax.Array:
+    first: jax.Array = jax.tree.leaves(potentials)[0]
+    return first

@@ -1,0 +1,81 @@
+"""The commands out_of_distribution and refine, on runs of both backends."""
+
+import json
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+
+from pyrocount import out_of_distribution, refine
+from pyrocount.fit import main
+from pyrocount.run import Run
+
+
+def summary(run):
+    return json.loads((run / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two fitted models of small images, an amortised and an iterative one."""
+    folder = tmp_path_factory.mktemp("fitted")
+    images = folder / "images.npy"
+    rng = np.random.default_rng(0)
+    np.save(images, (rng.random((60, 3)) @ rng.random((3, 36))).reshape(60, 1, 6, 6))
+    for model in ("poisson", "iterative-poisson"):
+        steps = "--train-steps 8 --test-steps 8" if model.startswith("iter") else "--encoder lin --decoder lin"
+        line = f"--model {model} --data {images} --epochs 200 --lr .02 --latent-dim 8 {steps}"
+        assert main([*shlex.split(line), "--name", model, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("model", ["poisson", "iterative-poisson"])
+def test_out_of_distribution(model, runs, tmp_path, capsys):
+    other = tmp_path / "noise.npy"
+    np.save(other, np.random.default_rng(1).random((30, 1, 6, 6)))
+    capsys.readouterr()
+    line = [str(runs / model), "--rotations", "30", "--shifts", "2", "--other", str(other)]
+    assert out_of_distribution.main(line) == 0
+    rows = capsys.readouterr().out.splitlines()
+    found = json.loads((runs / model / "out_of_distribution.json").read_text())
+    assert list(found) == ["held out", "rotated by 30", "shifted by 2", "noise"]
+    assert rows[1].startswith("held out")
+    assert found["held out"]["mse"] == pytest.approx(summary(runs / model)["mse"], rel=0.3)
+    assert found["held out"]["r2"] > found["noise"]["r2"]
+    assert found["held out"]["mse"] < found["shifted by 2"]["mse"]
+    assert (runs / model / "figures" / "out_of_distribution.png").is_file()
+
+
+def test_out_of_distribution_of_what_does_not_fit(runs, tmp_path, capsys):
+    other = tmp_path / "wide.npy"
+    np.save(other, np.random.default_rng(1).random((30, 1, 6, 8)))
+    assert out_of_distribution.main([str(runs / "poisson"), "--other", str(other)]) == 2
+    assert "other: got" in capsys.readouterr().err
+    assert out_of_distribution.main([str(tmp_path)]) == 2
+
+
+def test_hybrid_inference_makes_up_for_a_bad_encoder(runs, tmp_path, capsys):
+    """One that gives every input the same posterior; how much a good one gains is less than the noise of few inputs."""
+    run = Run(shutil.copytree(runs / "poisson", tmp_path / "poisson"))
+    weights, _ = run.load_weights()
+    run.save_weights({name: 0 * w if name.startswith("encoder") else w for name, w in weights.items()}, run.units)
+    assert refine.main([str(run.path), "--steps", "100", "--step-size", "0.03"]) == 0
+    found = run.read_json("refinement.json")
+    assert list(found) == ["encoder", "from the encoder", "from the prior"]
+    assert found["from the encoder"]["mse"] < 0.8 * found["encoder"]["mse"]
+    assert found["from the encoder"]["nelbo"] < found["encoder"]["nelbo"] - 2
+    assert (run.path / "figures" / "refinement.png").is_file()
+    assert "from the prior" in capsys.readouterr().out
+
+
+def test_refinement_without_jax(runs, without_jax, capsys):
+    assert refine.main([str(runs / "poisson")]) == 2
+    assert "refine: got iterative inference, which needs jax" in capsys.readouterr().err
+
+
+def test_refinement_of_what_cannot_be_refined(runs, capsys):
+    assert refine.main([str(runs / "iterative-poisson")]) == 2
+    assert "RUN: got" in capsys.readouterr().err
+    assert refine.main([str(runs / "poisson"), "--step-size", "0"]) == 2
+    assert "step_size: got 0.0, expected a positive number" in capsys.readouterr().err
