@@ -26,6 +26,13 @@ DEVICES = [
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
 ]
 
+LONGEST = ("test_tutorials", "test_docs", "test_commands")
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the longest tests first, so that the workers end together."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _compiled_once(tmp_path_factory):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pyrocount import out_of_distribution, refine
+from pyrocount.backends import Backend
 from pyrocount.fit import main
 from pyrocount.run import Run
 
@@ -23,11 +24,17 @@ def runs(tmp_path_factory):
     images = folder / "images.npy"
     rng = np.random.default_rng(0)
     np.save(images, (rng.random((60, 3)) @ rng.random((3, 36))).reshape(60, 1, 6, 6))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Backend, "draw", lambda *arguments: {})
+        fit_both(folder, images)
+    return folder
+
+
+def fit_both(folder, images):
     for model in ("poisson", "iterative-poisson"):
         steps = "--train-steps 8 --test-steps 8" if model.startswith("iter") else "--encoder lin --decoder lin"
         line = f"--model {model} --data {images} --epochs 200 --lr .02 --latent-dim 8 {steps}"
         assert main([*shlex.split(line), "--name", model, "--out", str(folder)]) == 0
-    return folder
 
 
 @pytest.mark.parametrize("model", ["poisson", "iterative-poisson"])

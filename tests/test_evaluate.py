@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -13,14 +14,36 @@ from pyrocount.suites import SUITES
 QUICK = "--samples 100 --checked 40 --train-observations 300"
 
 
+@pytest.fixture(scope="module")
+def fits(tmp_path_factory):
+    """Fitted runs by their command line, for tests that fit the same."""
+    return tmp_path_factory.mktemp("fits"), {}
+
+
 @pytest.fixture
-def run(command, tmp_path, capsys):
+def fitted(command, tmp_path, fits):
+    """Fits a model, or copies a fit of the same options, and returns its folder."""
+    folder, known = fits
+
+    def fit(options, name="run"):
+        path = tmp_path / "runs" / name
+        if not path.is_dir():
+            if options not in known:
+                assert command(f"{options} --name {name}")[0] == 0
+                known[options] = shutil.copytree(path, folder / str(len(known)))
+            shutil.copytree(known[options], path, dirs_exist_ok=True)
+        return path
+
+    return fit
+
+
+@pytest.fixture
+def run(fitted, capsys):
     """Fits a model, evaluates it, and gives exit code, output, errors and what the folder then holds."""
 
     def fit_and_evaluate(fit, line=QUICK, name="run"):
-        path = tmp_path / "runs" / name
-        if not path.is_dir():
-            assert command(f"{fit} --name {name}")[0] == 0
+        path = fitted(fit, name)
+        capsys.readouterr()
         code = evaluate.main([str(path), *line.split()])
         captured = capsys.readouterr()
         found = json.loads((path / "evaluation.json").read_text()) if (path / "evaluation.json").is_file() else None
@@ -207,10 +230,11 @@ def test_restarts_are_compared(run, tmp_path, capsys):
         ("{run} --device cuda", "device: got cuda, but torch finds no CUDA device"),
     ],
 )
-def test_bad_input(command, tmp_path, capsys, line, problem, monkeypatch):
+def test_bad_input(fitted, capsys, line, problem, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert command(f"{POISSON} --name run")[0] == 0
-    assert evaluate.main(line.format(run=tmp_path / "runs" / "run").split()) == 2
+    path = fitted(POISSON)
+    capsys.readouterr()
+    assert evaluate.main(line.format(run=path).split()) == 2
     (last,) = capsys.readouterr().err.splitlines()
     assert problem in last
 

@@ -44,8 +44,14 @@ def test_tables_are_drawn_as_curves():
     assert len({axis.get_ylim() for axis in figure.axes}) == 1
     assert len(lines) == 5
     np.testing.assert_array_equal(lines[2][1].get_ydata(), x[2] + 1)
-    curves = [axis.lines[0].get_ydata() for axis in figures.samples(x).axes]
-    np.testing.assert_array_equal(curves, x)
+    (axis,) = figures.samples(x, columns=2).axes
+    curves = [line for line in axis.lines if len(line.get_ydata()) == x.shape[1]]
+    # Two in a row, all on one scale, each row below the one before.
+    drops = np.array([curve.get_ydata() - item for curve, item in zip(curves, x, strict=True)])
+    np.testing.assert_allclose(drops, drops[:, :1].repeat(9, 1), atol=1e-6)
+    height = 1.15 * np.ptp(x)
+    assert drops[:, 0] == pytest.approx([0, 0, -height, -height, -2 * height], rel=1e-5)
+    assert [curve.get_xdata()[0] for curve in curves] == pytest.approx([0, 1.15, 0, 1.15, 0])
 
 
 def test_samples_and_dictionary_draw_every_item():

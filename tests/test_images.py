@@ -1,4 +1,4 @@
-"""Figures of merit of pictures."""
+"""Metrics of images: similarity, FID and KID."""
 
 import sys
 

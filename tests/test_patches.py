@@ -59,14 +59,14 @@ def test_photographs_by_default():
     assert not np.array_equal(data.test, other.test)
 
 
-def pictures(folder, images):
+def images_in(folder, images):
     for number, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{number}.png")
 
 
 def test_a_folder_and_a_file_of_images(tmp_path):
     grey = RNG.integers(0, 255, (3, 64, 120), np.uint8)
-    pictures(tmp_path, [np.stack([image] * 3, -1) for image in grey])
+    images_in(tmp_path, [np.stack([image] * 3, -1) for image in grey])
     np.save(tmp_path / "images.npy", grey)
     from_folder = load_dataset("patches", data_dir=str(tmp_path))
     from_file = load_dataset("patches", data_dir=str(tmp_path / "images.npy"))
@@ -92,7 +92,7 @@ def test_test_patches_lie_apart_from_those_of_training(tmp_path):
         (lambda folder: None, "which holds no images, expected image files \\(.png"),
         (lambda folder: (folder / "0.png").write_bytes(b"nonsense"), "0.png, which cannot be read, expected an intact"),
         (
-            lambda folder: pictures(folder, [np.zeros((40, 60), np.uint8)]),
+            lambda folder: images_in(folder, [np.zeros((40, 60), np.uint8)]),
             "with an image of 40 x 60 pixels, expected images of",
         ),
     ],

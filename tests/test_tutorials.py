@@ -18,7 +18,7 @@ def text_of(notebook, name):
     return "".join(output.text for output in outputs(notebook) if output.get("name") == name)
 
 
-def pictures(notebook):
+def figures_of(notebook):
     drawn = [output.data for output in outputs(notebook) if "Figure" in output.get("data", {}).get("text/plain", "")]
     assert all("image/png" in data for data in drawn)
     return len(drawn)
@@ -38,7 +38,7 @@ def test_tutorial(path, tutorials, tmp_path):
 
     assert [cell.source for cell in executed.cells] == [cell.source for cell in kept.cells]
     assert "Warning" not in text_of(executed, "stderr")
-    assert pictures(executed) == pictures(kept) >= 3
+    assert figures_of(executed) == figures_of(kept) >= 3
     code = [cell for cell in kept.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "not kept from one full run"
     assert "Warning" not in text_of(kept, "stderr")

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,5 +61,6 @@ class CountLatent(Latent):
 
     def set_temperature(self, temperature: float) -> None:
         """Sets the temperature of the relaxation; a relaxation without a temperature stays as it is."""
-        if hasattr(self.relaxation, "temperature"):
-            self.relaxation = replace(self.relaxation, temperature=temperature)
+        relaxation: Any = self.relaxation
+        if hasattr(relaxation, "temperature"):
+            self.relaxation = replace(relaxation, temperature=temperature)

@@ -25,7 +25,7 @@ CUT_OFF = 0.39
 BORDER, CONTRAST_WIDTH = 8, 8.0
 
 # Endings of the names of image files.
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
 
 
 def load_patches(source: str | None, *, seed: int, whiten_images: bool) -> tuple[FloatArray, FloatArray]:
@@ -125,9 +125,11 @@ def _grey(image: NDArray[np.number]) -> NDArray[np.float64]:
 
 def _images(source: Path) -> list[NDArray[np.float64]]:
     if source.is_dir():
-        paths = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURES)
+        paths = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
-            raise InputError("data_dir", f"{source}, which holds no images", f"image files ({', '.join(PICTURES)})")
+            raise InputError(
+                "data_dir", f"{source}, which holds no images", f"image files ({', '.join(IMAGE_SUFFIXES)})"
+            )
         return [_image(path) for path in paths]
     if not source.exists():
         raise InputError("data_dir", f"{source}, which does not exist", "a folder of images, or a .npy or .npz file")

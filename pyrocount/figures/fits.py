@@ -32,6 +32,8 @@ def reconstructions(x: Array, reconstruction: Array, *, columns: int = 12, rows:
         for axis, data, model in zip(axes, x, reconstruction, strict=False):
             axis.plot(data, marker(data), color=DATA)
             axis.plot(model, marker(model), color=FIRST, linewidth=1)
+            # Few ticks: those of all axes together take longer to lay out than anything else of a fit's figures.
+            axis.locator_params(nbins=3)
             axis.tick_params(labelsize=6)
             axis.spines[["top", "right"]].set_visible(False)
         legend(figure, [("data", DATA), ("reconstruction", FIRST)])

@@ -14,19 +14,29 @@ Array = NDArray[np.floating[Any]]
 
 # Colours of the data, and of the first and the second series beside them.
 DATA, FIRST, SECOND = "0.65", "#0072b2", "#d55e00"
+# Width and height of a cell of a gallery of curves, in those of a curve.
+CELL = 1.15
 
 
 def gallery(items: Array, columns: int, limits: tuple[float, float]) -> Figure:
     """Draws images in rows, or curves (N, features) in a grid, all on one scale."""
     if items.ndim > 2:
         return mosaic(items, min(columns, len(items)), limits)
-    figure, axes = grid(len(items), columns, width=1.2)
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, item in zip(axes, items, strict=False):
-        axis.plot(item, marker(item), color=FIRST, linewidth=0.8)
-        axis.axhline(0, color=DATA, linewidth=0.4, zorder=0)
-        axis.set_ylim(limits[0] - 1e-6, limits[1] + 1e-6)
+    columns = min(columns, len(items))
+    rows = math.ceil(len(items) / columns)
+    figure = Figure(figsize=(1.2 * columns + 0.4, 0.7 * rows + 0.3), layout="constrained")
+    # One pair of axes for all curves: a pair for each takes most of the time of a fit to a table.
+    axis = figure.subplots()
+    axis.set_axis_off()
+    low, high = limits
+    height = max(high - low, 1e-6)
+    for place, item in enumerate(items):
+        row, column = divmod(place, columns)
+        left, base = CELL * column, -CELL * height * row
+        across = left + (np.linspace(0, 1, len(item)) if len(item) > 1 else np.array([0.5]))
+        axis.plot(across, base + item, marker(item), color=FIRST, linewidth=0.8)
+        if low <= 0 <= high:
+            axis.plot([left, left + 1], [base, base], color=DATA, linewidth=0.4, zorder=0)
     return figure
 
 
