@@ -55,10 +55,16 @@ def _compiled_once(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _fresh_pyro():
+def _fresh(request):
+    """Starts every test with the same random numbers and settings, whatever ran before it.
+
+    A module's generator of data, ``RNG``, starts anew; ``torch.compile`` turns validation off for good.
+    """
     pyro.set_rng_seed(0)
     pyro.clear_param_store()
-    with pyro.settings.context(module_local_params=False):
+    if hasattr(request.module, "RNG"):
+        request.module.RNG = np.random.default_rng(1)
+    with pyro.settings.context(module_local_params=False), pyro.validation_enabled():
         yield
 
 

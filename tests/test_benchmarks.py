@@ -4,7 +4,6 @@ import re
 import runpy
 from pathlib import Path
 
-import pyro
 import pytest
 import torch
 
@@ -13,16 +12,15 @@ NAMES = ("relaxations", "training", "iterative", "samplers")
 
 
 @pytest.fixture
-def settings():
-    """Leaves torch's number of threads and Pyro's settings, which benchmarks set, as they were."""
+def threads():
+    """Leaves torch's number of threads, which benchmarks set, as it was."""
     before = torch.get_num_threads()
-    with pyro.validation_enabled(), pyro.settings.context(module_local_params=False):
-        yield
+    yield
     torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_benchmark(name, tutorials, tmp_path, monkeypatch, capsys, settings):
+def test_benchmark(name, tutorials, tmp_path, monkeypatch, capsys, threads):
     code, changed = tutorials.SMALL.subn(r"\1 = \2", (BENCHMARKS / f"{name}.py").read_text())
     assert changed
     (tmp_path / f"{name}.py").write_text(code)

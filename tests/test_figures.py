@@ -87,7 +87,9 @@ def test_histograms_compare_with_both_laws():
     assert heights[0] == pytest.approx(np.mean(counts[:, 0] == 0))
     assert len(overdispersed.lines) == 2
     assert len(silent.lines) == 1
-    assert "latent 0: mean 3." in overdispersed.get_title()
+    mean, variance = counts[:, 0].mean(), counts[:, 0].var()
+    assert overdispersed.get_title() == f"latent 0: mean {mean:.2f}, Fano {variance / mean:.2f}"
+    assert mean == pytest.approx(3, abs=5 * np.sqrt(7.5 / 4000))
 
 
 def test_large_counts_are_binned():
