@@ -228,13 +228,13 @@ class Run(Folder):
 
     @cached_property
     def backend(self) -> Backend:
-        """Returns the fitted model as evaluation uses it, on the CPU.
+        """Returns the fitted model as evaluation uses it; a VAE is on the CPU.
 
         Raises:
             InputError: if the run is not finished, or is of a model whose backend is not installed.
         """
         weights, metadata = self.load_weights()
-        backend = build(self.config, json.loads(metadata["data"])["shape"], device="cpu")
+        backend = build(self.config, json.loads(metadata["data"])["shape"], fitted=True)
         backend.load_weights(weights)
         return backend
 

@@ -192,7 +192,7 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     def _build(self) -> None:
         """Builds the model, and its double in double precision, whose codes do not depend on the rest of the batch."""
         with torch.random.fork_rng():
-            backend = build(Config(**self.config_), self._units["shape"], device="cpu")
+            backend = build(Config(**self.config_), self._units["shape"], fitted=True)
         backend.load_weights(self._tensors())
         self.model_ = backend.model
         self._backend: Backend = backend.in_double_precision()

@@ -4,11 +4,22 @@ import jax
 import pytest
 import torch
 
-from pyrocount.backends import as_backend
+from pyrocount.backends import as_backend, build
 from pyrocount.backends.devices import jax_device, torch_device
 from pyrocount.backends.iterative_model import make_iterative
+from pyrocount.config import Config
 from pyrocount.errors import InputError
 from pyrocount.models import make_vae
+
+
+def test_a_fitted_iterative_model_computes_where_jax_chooses(monkeypatch):
+    """Also where the run was trained on a device that is not there."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    backend = build(Config(model="iterative-poisson", device="cpu", latent_dim=2), (3,), fitted=True)
+    with backend.on_device():
+        assert jax.config.jax_default_device is None
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    assert build(Config(model="iterative-poisson", device="cuda", latent_dim=2), (3,), fitted=True).latent_dim == 2
 
 
 @pytest.mark.parametrize(("there", "devices"), [(True, ("cuda", "cpu", "cuda")), (False, ("cpu", "cpu", None))])

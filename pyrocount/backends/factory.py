@@ -13,26 +13,27 @@ from .base import Backend, Model
 from .devices import torch_device
 
 
-def build(config: Config, shape: Sequence[int], *, device: str | None = None) -> Backend:
+def build(config: Config, shape: Sequence[int], *, fitted: bool = False) -> Backend:
     """Builds the model of a configuration with fresh weights, in its backend.
 
     Args:
         config: options of the run.
         shape: shape of one observation.
-        device: name of the device; by default that of the configuration.
+        fitted: whether the model is to take fitted weights: then a VAE is on the CPU and JAX chooses its own device,
+            wherever the configuration computes.
 
     Raises:
         InputError: naming ``model``, if JAX is not installed and the model needs it; ``device``, if there is none; or
             an option of the model that does not go with the shape.
     """
-    device = config[RunOptions].device if device is None else device
     if config.spec.inference != "iterative":
-        return AmortizedBackend(build_vae(config, shape, torch_device(device)))
+        return AmortizedBackend(build_vae(config, shape, torch_device("cpu" if fitted else config[RunOptions].device)))
     with require_extra("numpyro", "model", config.model):
         from .iterative import IterativeBackend
         from .iterative_training import build as build_iterative
     steps = config[IterativeOptions]
-    return IterativeBackend(build_iterative(config, shape), steps.test_steps, steps.train_steps).to(device)
+    backend = IterativeBackend(build_iterative(config, shape), steps.test_steps, steps.train_steps)
+    return backend.to("auto" if fitted else config[RunOptions].device)
 
 
 def as_backend(model: "Model | Backend", *, steps: int = 1000) -> Backend:
