@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from pyrocount.errors import InputError
-from pyrocount.options import Options, listed, options_of
+from pyrocount.options import Option, Options, listed, options_of
 
 from .baseline import Baseline
 from .latents import (
@@ -168,17 +168,17 @@ def check_use(model: str, given: Mapping[str, Any], common: tuple[type, ...] = (
             raise InputError(name, f"{shown(value)} with --model {model}", f"--model {listed(users)}")
 
 
-def check_condition(name: str, value: Any, facts: Mapping[str, Any], groups: tuple[type, ...]) -> None:
+def check_condition(option: Option, value: Any, facts: Mapping[str, Any]) -> None:
     """Checks that an option that was given has a use beside the other options.
 
     Raises:
         InputError: naming the option, and the option on which its use depends.
     """
-    condition = options_of(*groups)[name].used_with
+    condition = option.used_with
     if condition is not None and not condition.holds(facts):
         decider = f"--{condition.option.replace('_', '-')}"
         raise InputError(
-            name, f"{shown(value)} with {decider} {facts[condition.option]}", f"{decider} {condition.expected}"
+            option.name, f"{shown(value)} with {decider} {facts[condition.option]}", f"{decider} {condition.expected}"
         )
 
 

@@ -121,10 +121,9 @@ class Config(Options):
 
 
 def all_options() -> dict[str, Option]:
-    """Returns the declarations of the options of all models, by name; those that name a model or its parts with their
-    choices."""
-    groups = [ModelOptions, *EVERY_RUN[1:2], *COMMON, *(group for spec in MODELS.values() for group in spec.groups)]
-    return options_of(*dict.fromkeys([*groups, *EVERY_RUN[2:]]))
+    """Returns the declarations of the options of all models, by name."""
+    of_models = (group for spec in MODELS.values() for group in spec.groups)
+    return options_of(*dict.fromkeys([ModelOptions, DataOptions, *COMMON, *of_models, *EVERY_RUN]))
 
 
 def choices_of(option: Option) -> tuple[str, ...]:
@@ -151,7 +150,7 @@ def _resolved(given: Mapping[str, Any]) -> dict[str, Any]:
     }
     for name, option in options_of(*groups).items():
         if name in given:
-            check_condition(name, given[name], facts, groups)
+            check_condition(option, given[name], facts)
         elif option.used_with is not None and not option.used_with.holds(facts):
             del options[name]
     _check_combinations(options, spec)

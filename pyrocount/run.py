@@ -360,7 +360,6 @@ def load(path: str | Path) -> Run:
         InputError: naming ``path`` or ``name``, if the folder holds no finished run, or one of another version.
     """
     run = Run(path)
-    run.load_weights()
     # All of it is read once here, so that a run that is not intact is refused at once.
     _ = run.backend, run.metrics, run.history
     return run

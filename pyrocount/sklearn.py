@@ -263,7 +263,7 @@ def _plain(value: Any) -> Any:
 def _documented(cls: type[CountVAE]) -> None:
     """Gives the estimator the signature and the documentation of its options."""
     keyword = [Parameter(name, Parameter.KEYWORD_ONLY, default=value) for name, value in DEFAULTS.items()]
-    own = [parameter for parameter in Signature.from_callable(cls.__init__).parameters.values()]
+    own = list(Signature.from_callable(cls.__init__).parameters.values())
     first, last = own[:1], [parameter for parameter in own if parameter.kind is Parameter.KEYWORD_ONLY]
     model = Parameter("model", Parameter.POSITIONAL_OR_KEYWORD, default=DEFAULTS["model"])
     others = [parameter for parameter in keyword if parameter.name != "model"]

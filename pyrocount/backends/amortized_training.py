@@ -38,7 +38,6 @@ def build(config: Config, shape: Sequence[int], device: torch.device) -> VAE:
         InputError: naming ``latent_dim``, if the model does not fit into the memory of the device.
     """
     options = {name: value for name, value in config.model_options.items() if name not in ("kl", "samples")}
-    # Decoders and encoders get their kinds resolved, and sparse coding has no encoder.
     try:
         return make_vae(
             config.model,
