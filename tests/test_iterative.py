@@ -16,7 +16,7 @@ from pyrocount.backends.conversion import encoded_potentials, from_pyro, to_pyro
 from pyrocount.backends.iterative_evaluation import convergence_step, evaluate_iterative
 from pyrocount.backends.iterative_model import make_iterative, with_parameters
 from pyrocount.errors import InputError
-from pyrocount.inference.jax_training import OPTIMIZERS, optimizer_step
+from pyrocount.inference.jax_training import OPTIMIZERS, optimizer_step, train
 from pyrocount.inference.unrolled import unrolled_loss
 from pyrocount.models import MODELS, make_decoder, make_vae
 from pyrocount.models.jax_networks import jax_decoder, torch_decoder
@@ -277,41 +277,48 @@ def test_frames_that_move():
         small().infer(X[:, :5], steps=4)
 
 
-DEVICES_CODE = """
-import sys, jax, numpy as np
-sys.path.insert(0, {tests!r})
-from test_iterative import *
-from pyrocount.inference.jax_training import train
-model = small(drive="exact")
-result = model.infer(X, steps=20)
-assert len(result.state.z.sharding.device_set) == len(jax.devices()) == {devices}
+def infer_and_train(file):
+    """Keeps what an inference, spread over all devices of this process, and a short training give."""
+    model = small(drive="exact")
+    result = model.infer(X, steps=20)
+    assert len(result.state.z.sharding.device_set) == len(jax.devices())
 
-def loss(parameters, key, now, x):
-    problem = with_parameters(model, parameters).problem(x, relaxation=SteinChen())
-    return unrolled_loss(key, problem, x, steps=4)
+    def loss(parameters, key, now, x):
+        problem = with_parameters(model, parameters).problem(x, relaxation=SteinChen())
+        return unrolled_loss(key, problem, x, steps=4)
 
-start = {{name: model.parameters[name] for name in NAMES}}
-options = dict(epochs=3, batch_size=8, peak=0.1, max_gradient_norm=10.0, seed=0)
-watch = dict(anneal=lambda p: {{}}, monitor=lambda p: {{"mean_rate": 0.0}}, save=lambda s: None)
-parameters, _ = train(loss, start, "adam", [X], **options, **watch)
-np.savez({out!r}, path=result.trajectory.free_energy, z=result.trajectory.z, **parameters)
-"""
+    start = {name: model.parameters[name] for name in NAMES}
+    parameters, _ = train(
+        loss,
+        start,
+        "adam",
+        [X],
+        epochs=3,
+        batch_size=8,
+        peak=0.1,
+        max_gradient_norm=10.0,
+        seed=0,
+        anneal=lambda progress: {},
+        monitor=lambda parameters: {"mean_rate": 0.0},
+        save=lambda state: None,
+    )
+    np.savez(file, path=result.trajectory.free_energy, z=result.trajectory.z, **parameters)
+    return len(jax.devices())
 
 
 def test_the_same_numbers_on_one_and_on_four_devices(tmp_path):
     root = Path(__file__).parents[1]
-    processes = []
-    for devices in (1, 4):
-        out = str(tmp_path / f"{devices}.npz")
-        code = DEVICES_CODE.format(tests=str(root / "tests"), devices=devices, out=out)
-        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-        environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(root)}
-        command = [sys.executable, "-c", code]
-        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
-    one, four = (np.load(tmp_path / f"{devices}.npz") for devices in (1, 4))
+    code = "from test_iterative import infer_and_train; assert infer_and_train('four.npz') == 4"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
+    paths = os.pathsep.join([str(root), str(root / "tests")])
+    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": paths}
+    four = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert infer_and_train(tmp_path / "one.npz") == 1
+    _, errors = four.communicate()
+    assert four.returncode == 0, errors
+    one, four = (np.load(tmp_path / f"{name}.npz") for name in ("one", "four"))
     np.testing.assert_array_equal(one["z"], four["z"])
     for name in one.files:
         np.testing.assert_allclose(four[name], one[name], rtol=1e-4, atol=1e-5, err_msg=name)
