@@ -244,6 +244,8 @@ def count_histograms(counts: Array, latents: Sequence[int]) -> Figure:
         for distribution, style, color in distributions:
             axis.plot(centres, np.diff(distribution.cdf(edges)), style, color=color, markersize=2.5, linewidth=1)
         axis.set_yscale("log")
+        # Ticks within decades take longer to lay out than all the rest of a fit takes to draw.
+        axis.minorticks_off()
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.set_ylim(0.3 / values.size, 2)
         fano = f"Fano {variance / mean:.2f}" if mean > 0 else "silent"
