@@ -107,10 +107,17 @@ class IterativeModel:
         x: Array,
         exposure: Array | None = None,
     ) -> None:
-        """Runs the generative program of data (N, \\*shape), with latents ``z`` and observations ``x``."""
+        """Runs the generative program of data (N, \\*shape), with latents ``z`` and observations ``x``.
+
+        Counts may be missing (NaN); these are left out of the likelihood.
+        """
         with numpyro.plate("data", len(x)):
             z = numpyro.sample("z", self.prior(parameters).to_event(1))
-            numpyro.sample("x", self.observation_distribution(parameters, z, exposure).to_event(len(self.shape)), obs=x)
+            observed = self.observation_distribution(parameters, z, exposure)
+            if self.likelihood in ("poisson", "negbio"):
+                # Missing counts are left out.
+                observed, x = observed.mask(~jnp.isnan(x)), jnp.where(jnp.isnan(x), 0.0, x)
+            numpyro.sample("x", observed.to_event(len(self.shape)), obs=x)
 
     def dictionary(self, parameters: Parameters) -> Array:
         """Returns the decoder's responses to one unit of activity in each latent, shape (K, \\*shape).

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from jax import Array, lax
-from torch import nn
+from torch import Tensor, nn
 
 from pyrocount.errors import InputError
 
-from .networks import LayerOptions, ResidualBlock
+from .networks import LayerOptions, Offset, ResidualBlock, start_at
 
 Parameters = Mapping[str, Array]
 
@@ -69,14 +69,28 @@ def torch_decoder(decoder: JaxDecoder, parameters: Parameters) -> nn.Sequential:
     return nn.Sequential(*(layer.module(parameters) for layer in decoder.layers))
 
 
+def started_at(decoder: JaxDecoder, parameters: Parameters, prediction: Tensor, activity: Tensor) -> dict[str, Array]:
+    """Returns the parameters of a decoder with a last layer whose output is near a prediction, see ``start_at``."""
+    module = torch_decoder(decoder, parameters)
+    start_at(module, prediction, activity)
+    changed = {
+        f"{layer.name}.{name}": jnp.asarray(getattr(part, name).detach().numpy())
+        for layer, part in zip(decoder.layers, module, strict=True)
+        if isinstance(layer, _Linear | _Convolution | _Offset)
+        for name in ("weight", "bias")
+        if isinstance(getattr(part, name, None), Tensor)
+    }
+    return {**parameters, **changed}
+
+
 def effective_parameters(module: nn.Module) -> dict[str, Array]:
     """Returns the parameters of a module's layers by name; normalised weights are returned after the normalisation."""
     named = {
         f"{path}.{name}": getattr(part, name)
         for path, part in module.named_modules()
         for name in ("weight", "bias", "gain")
-        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | ResidualBlock)
-        and isinstance(getattr(part, name, None), torch.Tensor)
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | ResidualBlock | Offset)
+        and isinstance(getattr(part, name, None), Tensor)
     }
     return {name: jnp.asarray(value.detach().cpu().numpy()) for name, value in named.items()}
 
@@ -138,6 +152,21 @@ class _Convolution:
 
 
 @dataclass(frozen=True)
+class _Offset:
+    name: str
+
+    def __call__(self, parameters: Parameters, z: Array) -> Array:
+        return z + parameters[f"{self.name}.bias"]
+
+    def module(self, parameters: Parameters) -> nn.Module:
+        bias = torch.from_numpy(np.array(parameters[f"{self.name}.bias"]))
+        offset = Offset(bias.shape)
+        with torch.no_grad():
+            offset.bias.copy_(bias)
+        return offset
+
+
+@dataclass(frozen=True)
 class _Residual:
     name: str
     branch: tuple[Layer, ...]
@@ -194,6 +223,8 @@ def _layers(module: nn.Module, path: str) -> list[Layer]:
             return [_Residual(path, tuple(_layers(module.branch, f"{path}.branch")))]
         case nn.Linear():
             return [_Linear(path, module.bias is not None)]
+        case Offset():
+            return [_Offset(path)]
         case nn.Unflatten():
             return [_Reshape(tuple(module.unflattened_size))]
         case nn.ConvTranspose2d() | nn.Conv2d():

@@ -52,6 +52,15 @@ class Likelihood(nn.Module):
         """Returns whether the distribution can produce all these values."""
         return True
 
+    def prediction_of_mean(self, total: Tensor, number: Tensor) -> Tensor:
+        """Returns the prediction at which the mean of the data is that of training data.
+
+        Args:
+            total: sum of the training data, shape (\\*shape).
+            number: number of the data in each sum, or the length of all their windows together, shape (\\*shape).
+        """
+        return total / number
+
 
 class GaussianLikelihood(Likelihood):
     """Independent Gaussian noise of one scale around the decoder's output.
@@ -108,6 +117,11 @@ class BernoulliLikelihood(Likelihood):
         """Returns whether all values are between 0 and 1."""
         return bool(((x >= 0) & (x <= 1)).all())
 
+    def prediction_of_mean(self, total: Tensor, number: Tensor) -> Tensor:
+        """Returns the logits at which the mean is that of training data, with half an event at least of either kind."""
+        half = number.clamp(max=1) / 2
+        return (total.clamp(half, number - half) / number).logit()
+
 
 class _CountLikelihood(Likelihood):
     support = "nonnegative whole numbers"
@@ -129,6 +143,11 @@ class _CountLikelihood(Likelihood):
     def accepts(self, x: Tensor) -> bool:
         """Returns whether all values are nonnegative whole numbers."""
         return bool(((x >= 0) & (x == x.round())).all())
+
+    def prediction_of_mean(self, total: Tensor, number: Tensor) -> Tensor:
+        """Returns the prediction at which the rate is that of training data, with half an event at least."""
+        log_rate = (total.clamp(min=0.5) / number).log()
+        return log_rate.where(log_rate < LINEAR_FROM, LINEAR_FROM + torch.expm1(log_rate - LINEAR_FROM))
 
 
 class PoissonLikelihood(_CountLikelihood):

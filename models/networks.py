@@ -1,7 +1,7 @@
 """Encoders from data to features, and decoders from latents to predictions: linear, MLP and convolutional."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -63,6 +63,22 @@ class ResidualBlock(nn.Module):
         return x + self.gain * self.branch(x)
 
 
+class Offset(nn.Module):
+    """Learned offset of each value of an observation, which starts at 0.
+
+    Args:
+        shape: shape of one observation.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(tuple(shape)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns ``x`` plus the offset."""
+        return x + self.bias
+
+
 def make_encoder(kind: str, shape: Sequence[int], features: int, options: LayerOptions = LayerOptions()) -> nn.Module:
     """Builds a network from data of shape (N, \\*shape) to features of shape (N, features).
 
@@ -101,6 +117,59 @@ def make_decoder(
         raise InputError("output", repr(output), f"one of {', '.join(OUTPUTS)}")
     layers = _look_up("decoder", kind, _DECODERS)(latent_dim, tuple(shape), options)
     return layers if output == "identity" else nn.Sequential(layers, OUTPUTS[output]())
+
+
+@torch.no_grad()
+def start_at(decoder: nn.Module, prediction: Tensor, activity: Tensor, spread: float = math.inf) -> None:
+    """Sets the last layer of a decoder such that its output is near a prediction, whatever the latents.
+
+    The bias is set such that the mean output, before the output function, is the prediction; and the weights are made
+    smaller where outputs vary more than they should. A decoder whose last layer has no bias for each value of an
+    observation, as the linear one without bias, stays as it is, and so do normalised weights.
+
+    Args:
+        decoder: network from latents (N, K) to predictions (N, \\*shape).
+        prediction: output to start at, shape (\\*shape).
+        activity: inputs of the decoder over which its output is averaged, shape (N, K).
+        spread: largest standard deviation of the output, root mean square over an observation.
+    """
+    parts = list(decoder) if isinstance(decoder, nn.Sequential) else [decoder]
+    inverse = next((of for kind, of in _INVERSES.items() if isinstance(parts[-1], kind)), None)
+    layers = nn.Sequential(*(parts if inverse is None else parts[:-1]))
+    bias, weight = _last(layers, "bias"), _last(layers, "weight")
+    if bias is None or bias.numel() != prediction.numel():
+        return
+    found = float(layers(activity).var(0, correction=0).mean().sqrt())
+    if isinstance(weight, nn.Parameter) and found > spread:
+        weight.mul_(spread / found)
+    wanted = prediction if inverse is None else inverse(prediction)
+    bias.add_((wanted.to(bias) - layers(activity).mean(0)).reshape(bias.shape))
+
+
+def _last(layers: nn.Module, name: str) -> Tensor | None:
+    """Returns the bias that is added last to the output, or the weight that is applied last, where there is one."""
+    for part in reversed(list(_leaves(layers))):
+        if isinstance(value := getattr(part, name, None), Tensor):
+            return value
+        if not isinstance(part, nn.Flatten | nn.Unflatten | nn.Identity | Offset):
+            return None
+    return None
+
+
+def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """Yields the layers of nested sequences in the order in which they are applied."""
+    if isinstance(module, nn.Sequential):
+        for part in module:
+            yield from _leaves(part)
+    else:
+        yield module
+
+
+# Inverses of the output functions, kept off their limits, where nothing would be learned.
+_INVERSES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    nn.Sigmoid: lambda output: output.clamp(0.02, 0.98).logit(),
+    nn.Tanh: lambda output: output.clamp(-0.96, 0.96).atanh(),
+}
 
 
 class SparseEncoder(nn.Module):
@@ -219,7 +288,8 @@ def _conv_decoder(latent_dim: int, shape: tuple[int, ...], options: LayerOptions
         layers += [ResidualBlock(inputs, options) for _ in range(options.blocks)]
         layers.append(nn.SiLU())
         layers.append(options(nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=extra)))
-    return nn.Sequential(*layers)
+    # The convolution has one bias a channel; where the data are brightest differs from pixel to pixel.
+    return nn.Sequential(*layers, Offset(shape))
 
 
 _ENCODERS: dict[str, Callable[..., nn.Module]] = {"lin": _linear_encoder, "mlp": _mlp_encoder, "conv": _conv_encoder}

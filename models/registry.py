@@ -205,8 +205,8 @@ def make_vae(
             needed by the models of sparse coding and by them alone, whose linear decoder has columns of unit norm.
         options: any of the model's options, see ``options``: ``latent_dim``, ``estimator`` (``"score"`` brings a
             baseline network, for ``ScoreFunction_ELBO``; ``"exact"`` is trained through ``CollapsedVAE``), ``encoder``
-            and ``decoder`` (``"mlp"`` unless given; where both are linear and the noise is Gaussian, neither has a
-            bias), ``output`` (``"identity"`` unless given), ``likelihood``, ``scale`` and so on.
+            and ``decoder`` (``"mlp"`` unless given), ``output`` (``"identity"`` unless given), ``likelihood``,
+            ``scale`` and so on.
 
     Raises:
         InputError: naming the argument that is out of range, or an option that the model has no use for.
@@ -230,8 +230,7 @@ def make_vae(
         return VAE(SparseEncoder(dictionary, infer), latent, dictionary, noise, shape)
     networks, decoder = chosen[EncoderOptions], chosen[DecoderOptions]
     encoder_kind, decoder_kind = networks.encoder or "mlp", decoder.decoder or "mlp"
-    bias = not (encoder_kind == decoder_kind == "lin" and chosen[LikelihoodOptions].likelihood == "gaussian")
-    layers = LayerOptions(bias, networks.weight_norm, decoder.blocks)
+    layers = LayerOptions(weight_norm=networks.weight_norm, blocks=decoder.blocks)
     return VAE(
         make_encoder(encoder_kind, shape, latent.features, layers),
         latent,
@@ -239,6 +238,7 @@ def make_vae(
         noise,
         shape,
         Baseline(shape) if chosen[LatentOptions].estimator == "score" else None,
+        networks.input_dropout,
     )
 
 

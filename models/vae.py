@@ -1,10 +1,11 @@
 """Variational autoencoder as a Pyro model and guide."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
 import pyro
+import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
@@ -12,10 +13,17 @@ from torch import Tensor, nn
 
 from pyrocount.errors import InputError
 
+from .adaptation import ROWS, batches, totals
 from .baseline import Baseline
 from .latents import Latent
+from .likelihoods import GaussianLikelihood as Gaussian
 from .likelihoods import Likelihood
+from .networks import SparseEncoder, start_at
+from .standardization import Standardization
 
+# Spread of the decoder's output over the prior, in units of its scale, at which training starts: rates that are spread
+# by more cost the likelihood of counts more than the latents can soon win back.
+FIRST_SPREAD = 0.1
 # Numbers of the models, which make their names in Pyro's parameter store unique.
 _NUMBERS = count()
 
@@ -24,8 +32,9 @@ class VAE(PyroModule):
     """Variational autoencoder: encoder, latent family, decoder and likelihood as a Pyro model and guide.
 
     In training mode the gradient estimator of the latent family determines how latents are sampled. In evaluation mode
-    samples are exact: counts are integers. ``Trace_ELBO()(vae.model, vae.guide)`` with an optimiser over
-    ``vae.parameters()`` trains the model, and so does ``pyro.infer.SVI``.
+    samples are exact: counts are integers. ``vae.adapt(x)`` makes the model ready for training data; then
+    ``Trace_ELBO()(vae.model, vae.guide)`` with an optimiser over ``vae.parameters()`` trains it, and so does
+    ``pyro.infer.SVI``.
 
     Args:
         encoder: network from data (N, \\*shape) to features (N, ``latent.features``).
@@ -34,6 +43,8 @@ class VAE(PyroModule):
         likelihood: observation distribution given a prediction.
         shape: shape of one observation.
         baseline: network from data (N, \\*shape) to the expected ELBO (N,), for score-function gradients.
+        input_dropout: probability with which a value of an observation is hidden from the encoder in training: it is
+            replaced by the mean of the training data.
 
     Attributes:
         kl_weight: positive factor on the KL divergence; may be changed between steps, to anneal the divergence.
@@ -50,6 +61,7 @@ class VAE(PyroModule):
         likelihood: Likelihood,
         shape: Sequence[int],
         baseline: Baseline | None = None,
+        input_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -58,6 +70,8 @@ class VAE(PyroModule):
         self.likelihood = likelihood
         self.shape = tuple(shape)
         self.baseline = baseline
+        self.input_dropout = input_dropout
+        self.standardization = Standardization(self.shape)
         self.kl_weight = 1.0
         # Two models in one store must not share parameters.
         self._store_name = f"vae{next(_NUMBERS)}"
@@ -74,7 +88,7 @@ class VAE(PyroModule):
         with pyro.plate("data", len(x)):
             with poutine.scale(scale=self.kl_weight):
                 z = pyro.sample("z", as_event(self.latent.prior()))
-            distribution = self.likelihood(self.decode(z), exposure)
+            distribution = self.observed(z, exposure)
             pyro.sample("x", distribution.to_event(len(self.shape)), obs=x)
 
     def guide(self, x: Tensor, exposure: Tensor | None = None) -> None:
@@ -85,7 +99,7 @@ class VAE(PyroModule):
         if self.baseline is not None:
             infer["baseline"] = {
                 "nn_baseline": self.baseline,
-                "nn_baseline_input": self.likelihood.inputs(x, exposure),
+                "nn_baseline_input": self.inputs(x, exposure),
             }
         with pyro.plate("data", len(x)), poutine.scale(scale=self.kl_weight):
             pyro.sample("z", posterior, infer=infer)
@@ -97,7 +111,23 @@ class VAE(PyroModule):
     def posterior(self, x: Tensor, exposure: Tensor | None = None) -> Any:
         """Returns the latent family's posterior of data (N, \\*shape), for most families with batch shape (N, K)."""
         self.check(x)
-        return self.latent.posterior(self.encoder(self.likelihood.inputs(x, exposure)))
+        return self.latent.posterior(self.features(x, exposure))
+
+    def features(self, x: Tensor, exposure: Tensor | None = None) -> Tensor:
+        """Returns the encoder's output for data (N, \\*shape), from which the latent family makes its posterior."""
+        features: Tensor = self.encoder(self.inputs(x, exposure))
+        return features
+
+    def inputs(self, x: Tensor, exposure: Tensor | None = None) -> Tensor:
+        """Returns the standardised input of the encoder for data (N, \\*shape), of the same shape."""
+        inputs: Tensor = self.standardization(self.likelihood.inputs(x, exposure))
+        if self.training and self.input_dropout > 0:
+            return inputs.masked_fill(torch.rand_like(inputs) < self.input_dropout, 0.0)
+        return inputs
+
+    def observed(self, z: Tensor, exposure: Tensor | None = None) -> Any:
+        """Returns the distribution of the data given latents (..., N, K), batch shape (..., N, \\*shape)."""
+        return self.likelihood(self.decode(z), exposure)
 
     def decode(self, z: Tensor) -> Tensor:
         """Returns the predictions (..., \\*shape) from latents (..., K), which the likelihood takes as its input."""
@@ -108,6 +138,39 @@ class VAE(PyroModule):
     def code(self, x: Tensor, exposure: Tensor | None = None) -> Tensor:
         """Returns the representation (N, K) of data (N, \\*shape) for downstream tasks, as the family defines it."""
         return self.latent.code(self.posterior(x, exposure))
+
+    @torch.no_grad()
+    def adapt(
+        self, x: Tensor, exposure: Tensor | None = None, prepare: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> None:
+        """Makes the model ready for training data: standardises the encoder's input, starts the decoder at their mean.
+
+        Without it a latent may take the place of the decoder's bias, and others learn nothing. A decoder whose last
+        layer has no bias for each value stays as it is, and so does a model of sparse coding, which has no encoder.
+
+        Args:
+            x: training data, shape (N, \\*shape).
+            exposure: length of each observation's window, shape (N,), for likelihoods of counts.
+            prepare: function that makes a part of the data ready for the model, for example by scaling.
+        """
+        self.check(x)
+        if isinstance(self.encoder, SparseEncoder):
+            return
+        like = next(self.parameters())
+        inputs = (
+            self.likelihood.inputs(batch.to("cpu"), None if window is None else window.to("cpu"))
+            for batch, window in batches(x, exposure, prepare)
+        )
+        self.standardization.fit(inputs)
+        training = self.training
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            activity = self.latent.activity(as_event(self.eval().latent.prior()).sample((ROWS,)))
+        self.train(training)
+        start = self.likelihood.prediction_of_mean(*totals(batches(x, exposure, prepare), self.shape))
+        # In units of the data for Gaussian noise; of logarithms and logits otherwise.
+        unit = self.standardization.deviation.square().mean().sqrt() if isinstance(self.likelihood, Gaussian) else 1.0
+        start_at(self.decoder, start.to(like), activity, FIRST_SPREAD * float(unit))
 
     def register(self) -> None:
         """Puts the parameters into Pyro's store, from which ``pyro.infer.SVI`` takes them."""

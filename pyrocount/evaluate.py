@@ -12,7 +12,7 @@ from pyrocount.command_line import Parser, run_command
 from pyrocount.errors import InputError
 from pyrocount.inference.options import ObjectiveOptions
 from pyrocount.run import Run, load
-from pyrocount.suites import SUITES, EvaluationContext
+from pyrocount.suites import SUITES, EvaluationContext, usual_suites
 from pyrocount.suites.report import number, report
 
 # Version of the format of evaluation.json.
@@ -44,13 +44,14 @@ def evaluate_run(given: Any) -> Run:
     Raises:
         InputError: naming the argument.
     """
-    names = [name for name in given.suite.split(",") if name]
-    for name in names:
+    asked = None if given.suite is None else [name for name in given.suite.split(",") if name]
+    for name in asked or ():
         if name not in SUITES:
             raise InputError("--suite", repr(name), f"some of {', '.join(SUITES)}, with commas between")
     run = Run(given.run)
     _earlier(run)
     context = _context(given)
+    names = usual_suites(context) if asked is None else asked
     failed: list[Exception] = []
     with context.model.on_device():
         for name in names:
@@ -102,6 +103,8 @@ def _context(given: Any) -> EvaluationContext:
         for size in value or () if name == "images" else (value,):
             if size is not None and size < least:
                 raise InputError("--" + name.replace("_", "-"), size, f"a whole number from {least}")
+    if not 0 < given.held_out < 1:
+        raise InputError("--held-out", given.held_out, "a number between 0 and 1")
     restarts = {Path(path).name: path for path in given.restarts}
     if len(restarts) < len(given.restarts):
         raise InputError("--restarts", " ".join(given.restarts), "folders of different names")
@@ -120,6 +123,7 @@ def _context(given: Any) -> EvaluationContext:
         checked=given.checked,
         images=tuple(images),
         inception_weights=given.inception_weights,
+        held_out=given.held_out,
         seed=given.seed,
         restarts={name: _restart(path, run, given) for name, path in restarts.items()},
         progress=True,
@@ -149,7 +153,16 @@ def _restart(path: str, run: Run, given: Any) -> Backend:
 
 
 def _settings(context: EvaluationContext) -> dict[str, Any]:
-    names = ("observations", "train_observations", "samples", "checked", "images", "inception_weights", "seed")
+    names = (
+        "observations",
+        "train_observations",
+        "samples",
+        "checked",
+        "images",
+        "inception_weights",
+        "held_out",
+        "seed",
+    )
     return {name: getattr(context, name) for name in names}
 
 
@@ -176,9 +189,9 @@ def _parser() -> Parser:
     parser.add_argument("run", metavar="RUN", help="folder of a fitted model")
     parser.add_argument(
         "--suite",
-        default=",".join(SUITES),
         metavar="SUITES",
-        help="some of the suites, with commas between; earlier results of the others stay (default: %(default)s)",
+        help=f"some of {','.join(SUITES)}, with commas between; earlier results of the others stay (default: all that "
+        "have a meaning for the data)",
     )
     parser.add_argument(
         "--observations",
@@ -213,6 +226,13 @@ def _parser() -> Parser:
         "--inception-weights",
         metavar="FILE",
         help="weights of Inception, for FID and KID, or 'download' to fetch them; by default a small seeded network",
+    )
+    parser.add_argument(
+        "--held-out",
+        type=float,
+        default=0.25,
+        metavar="PART",
+        help="part of the channels that co-smoothing holds out and predicts (default: 0.25)",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="steps of iterative inference (default: the run's)")
     parser.add_argument(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pyrocount.backends import build
+from pyrocount.backends import Backend, build
 from pyrocount.command_line import option_name, parse, run_command
 from pyrocount.config import Config, RunOptions
 from pyrocount.data import Dataset
@@ -17,7 +17,7 @@ from pyrocount.metrics import mean_squared_error, r_squared
 from pyrocount.run import Run, fingerprint, load_data
 
 # Metrics of held-out data in the history.
-FOLLOWED = ("nelbo", "kl", "mse", "r2")
+FOLLOWED = ("nelbo", "kl", "mse", "r2", "bits_per_spike")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,12 +55,13 @@ def fit(config: Config) -> Run:
             initial = checkpoint["initial"]
             run.write_history(checkpoint["training"]["history"])
         else:
+            backend.adapt(data)
             initial = backend.evaluate_held_out(config, data).metrics
         print(_description(data), file=sys.stderr)
 
         def monitor() -> dict[str, float]:
             now = backend.evaluate_held_out(config, data, quick=True).metrics
-            return {"mean_rate": now["mean_rate"]} | {f"test_{name}": now[name] for name in FOLLOWED}
+            return {"mean_rate": now["mean_rate"]} | {f"test_{name}": now[name] for name in FOLLOWED if name in now}
 
         def save(state: dict[str, Any]) -> None:
             run.save_checkpoint({"config": config.identity(), "data": own, "initial": initial, "training": state})
@@ -78,9 +79,9 @@ def fit(config: Config) -> Run:
         # The same options would end at the same step.
         error.add_note(f"{run.path} keeps the last good checkpoint; try a smaller --lr or a larger --scale")
         raise
-    for remark in backend.remarks(config, final):
+    for remark in backend.remarks(config, data, final):
         print(remark, file=sys.stderr)
-    print(_table(final.metrics, initial, _mean_observation(data)))
+    print(_table({"test": final.metrics, "initially": initial} | _yardsticks(backend, data)))
     print(run.path)
     return run
 
@@ -105,20 +106,31 @@ def _how_to_go_on(run: Run) -> str:
     return f"{run.path} keeps the last checkpoint; to go on: python -m pyrocount.fit {shlex.join(options)}"
 
 
-def _mean_observation(data: Dataset) -> dict[str, float]:
-    """Returns the metrics of predicting the mean of the training set."""
-    mean, test = data.mean(), data.test_units()
-    return {"mse": mean_squared_error(test, mean), "r2": r_squared(test, mean)}
+def _yardsticks(backend: Backend, data: Dataset) -> dict[str, dict[str, float]]:
+    """Returns the metrics of the mean of the training set: of counts, of the mean rates with either distribution."""
+    test, exposure = data.held_out()
+    marginal = backend.marginal(data)
+    if not backend.observes_counts:
+        mean = data.mean()
+        metrics = {"mse": mean_squared_error(test, mean), "r2": r_squared(test, mean)}
+        if backend.has_density:
+            metrics = {"nelbo": float(marginal.nll.mean())} | metrics
+        return {"mean image" if len(data.shape) == 3 else "mean": metrics}
+    rates = marginal.rates if exposure is None else marginal.rates * exposure.reshape(-1, *(1,) * len(data.shape))
+    shared = {"mse": mean_squared_error(test, rates), "r2": r_squared(test, rates)}
+    return {
+        name: {"nelbo": float(nll.mean()), "bits_per_spike": marginal.bits_per_spike(nll)} | shared
+        for name, nll in (("mean rate", marginal.rate_nll), ("mean rate, NB", marginal.overdispersed_nll))
+    }
 
 
-def _table(test: Mapping[str, float], initial: Mapping[str, float], mean: Mapping[str, float]) -> str:
+def _table(columns: Mapping[str, Mapping[str, float]]) -> str:
     def cell(metrics: Mapping[str, float], name: str) -> str:
         return f"{metrics[name]:.4g}" if name in metrics else ""
 
-    columns = {"test": test, "initially": initial, "mean image": mean}
     rows = [["metric (exact samples)", *columns]]
-    rows += [[name, *(cell(metrics, name) for metrics in columns.values())] for name in test]
-    return "\n".join(f"{row[0]:<22}" + "".join(f"{value:>12}" for value in row[1:]) for row in rows)
+    rows += [[name, *(cell(metrics, name) for metrics in columns.values())] for name in columns["test"]]
+    return "\n".join(f"{row[0]:<22}" + "".join(f"{value:>14}" for value in row[1:]) for row in rows)
 
 
 if __name__ == "__main__":

@@ -221,7 +221,7 @@ def _program(model: Function | VAE, given: Distribution | Tensor) -> tuple[Funct
             raise InputError("model", f"a VAE with a {type(vae.latent).__name__}", "a VAE with latent counts")
 
         def negative_log_likelihood(z: Tensor) -> Tensor:
-            values: Tensor = vae.likelihood(vae.decode(z)).log_prob(x)
+            values: Tensor = vae.observed(z).log_prob(x)
             return -values.flatten(z.ndim - 1).sum(-1)
 
         with torch.no_grad():

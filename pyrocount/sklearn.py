@@ -103,6 +103,7 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             torch.manual_seed(seed)
             backend = build(config, data.shape)
             backend.check_data(config, data)
+            backend.adapt(data)
             self.history_: list[Any] = list(
                 backend.train(
                     config,

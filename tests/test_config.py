@@ -62,6 +62,7 @@ EFFECTS = [
         {"decoder": "lin"},
         {"output": "tanh"},
         {"weight_norm": True},
+        {"input_dropout": 0.5},
         {"likelihood": "bernoulli"},
         {"scale": 0.3},
         {"learn_scale": True},

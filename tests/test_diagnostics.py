@@ -38,7 +38,7 @@ class Enumerated(Backend):
     """
 
     shape, latent_dim, has_counts, has_density, likelihood = (4,), 2, True, True, GaussianLikelihood()
-    train = weights = load_weights = to = None  # It is measured only.
+    adapt = train = load_weights = to = None  # It is measured only.
 
     def __init__(self, factor=1.0):
         self.factor = factor
@@ -75,9 +75,14 @@ class Enumerated(Backend):
         return z @ COLUMNS, np.random.default_rng((seed, 8)).normal(z @ COLUMNS, NOISE)
 
     def evaluate(self, x, exposure=None, *, beta=1.0, seed=0, quick=False):
-        drawn = self.draws(x, samples=1, seed=seed)
+        drawn = self.draws(x, samples=50, seed=seed)
         metrics = {"active_latents": 2, "kl": 1.0}
-        return Evaluation(metrics, drawn.z, np.zeros_like(x), np.ones(2), {"nll": -drawn.log_likelihood[0]})
+        moments = np.ones(2), drawn.z.mean(0), drawn.z.var(0)
+        each = {"nll": -drawn.log_likelihood[0], "nelbo": -drawn.log_weights.mean(0)}
+        return Evaluation(metrics, drawn.z[:1], np.zeros_like(x), *moments, each)
+
+    def weights(self):
+        return {"likelihood.log_scale": torch.tensor(NOISE).log()}
 
     def relaxed_nll(self, x, exposure=None, *, seed=0):
         return None
@@ -95,7 +100,14 @@ class Enumerated(Backend):
 def context(backend, checked=500):
     _, _, x = backend.prior_draws(checked, seed=3)
     data = from_array(x.astype(np.float32), scaling="none")
-    options = {"train_observations": 10, "samples": 1000, "images": (), "inception_weights": None, "seed": 0}
+    options = {
+        "train_observations": 10,
+        "samples": 1000,
+        "images": (),
+        "inception_weights": None,
+        "held_out": 0.25,
+        "seed": 0,
+    }
     return EvaluationContext(backend, 1.0, data, observations=checked, checked=checked, **options)
 
 
@@ -107,7 +119,7 @@ def verdicts(backend):
 def test_an_exact_guide_passes_all_checks():
     found, result = verdicts(Enumerated())
     assert set(found.values()) == {"good"}
-    assert len(found) == 7
+    assert len(found) == 10
     # All weights of an observation are its evidence.
     assert result.metrics["effective_samples"].mean == pytest.approx(1000)
     assert result.metrics["sbc_distance"] < 2 * chance_distance(500)

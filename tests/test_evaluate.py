@@ -59,7 +59,7 @@ def test_all_suites_of_a_vae(run):
     code, out, err, found, path = run(POISSON, f"{QUICK} --images 300")
     assert code == 0
     assert out.splitlines()[-1] == str(path / "report.html")
-    assert set(found) == set(SUITES)
+    assert set(found) == set(SUITES) - {"co-smoothing"}
     assert all(suite["seconds"] > 0 for suite in found.values())
     assert "reconstruction ..." in err
 
@@ -77,7 +77,7 @@ def test_all_suites_of_a_vae(run):
     assert 0.5 < found["representation"]["metrics"]["shattering"]["mean"] <= 1
     assert found["representation"]["metrics"]["shattering_observations"] == 300
     assert found["sparsity"]["metrics"]["zero_fraction"] == pytest.approx(summary["zero_fraction"], abs=0.01)
-    assert len(found["diagnostics"]["checks"]) == 8
+    assert len(found["diagnostics"]["checks"]) == 11
     assert found["diagnostics"]["metrics"]["hard_soft_gap"]["repeats"] == 40
 
 

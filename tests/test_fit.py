@@ -50,10 +50,13 @@ def test_digits(command, tmp_path):
     table = {line.split()[0]: line.split()[1:] for line in out.splitlines()[-1 - len(METRICS) : -1]}
     assert list(table) == METRICS
     assert float(table["nelbo"][0]) == pytest.approx(metrics["nelbo"], rel=1e-3)
-    assert float(table["nelbo"][1]) > metrics["nelbo"] + 20
-    assert float(table["mse"][0]) < float(table["mse"][2]) < float(table["mse"][1])
-    assert {name for name, row in table.items() if len(row) == 3} == {"mse", "r2"}
+    # The decoder starts at the mean of the training set, which the last column is of.
+    assert float(table["nelbo"][1]) == pytest.approx(float(table["nelbo"][2]), rel=1e-2)
+    assert float(table["nelbo"][2]) > metrics["nelbo"] + 5
+    assert float(table["mse"][0]) < 0.8 * float(table["mse"][2])
+    assert {name for name, row in table.items() if len(row) == 3} == {"nelbo", "mse", "r2"}
     assert {len(row) for row in table.values()} == {2, 3}
+    assert "mean image" in out
 
     with (run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -84,22 +87,23 @@ def test_every_combination_trains(command, tmp_path, model, kl, estimator):
     line = f"--model {model} --kl {kl} --estimator {estimator} --decoder lin --epochs 4 --name run"
     # The score function is too noisy for large steps.
     noisy = estimator == "score"
-    line += f" --lr {0.002 if noisy else 0.02}"
+    line += f" --lr {0.002 if noisy else 0.01}"
     steps = " --inference-steps 30" if model in SPARSE_CODERS else ""
     code, out, _ = command(line + " --batch-size 64 --anneal 0" + steps)
     assert code == 0
+    # At the start the decoder is at the mean of the data.
     initially = float(re.search(r"nelbo +\S+ +(\S+)", out)[1])
-    assert summary(tmp_path / "runs" / "run")["nelbo"] < (0.98 if noisy else 0.9) * initially
+    assert summary(tmp_path / "runs" / "run")["nelbo"] < (1 if noisy else 0.97) * initially
 
 
 def test_counts_above_the_cap_are_told(command, array):
     line = f"--data {array} {SMALL} --estimator gumbel --epochs 40 --lr 0.05 --scale 0.1"
-    told = [text for text in command(f"{line} --max-count 1")[2] if text.startswith("warning")]
+    told = [text for text in command(f"{line} --max-count 1")[2] if text.startswith("warning: --max-count")]
     assert len(told) == 1
     assert re.match(r"warning: --max-count 1: \d+\.\d\d% of the posterior counts", told[0])
     code, _, err = command(f"{line} --max-count 150")
     assert code == 0
-    assert not any(text.startswith("warning") for text in err)
+    assert not any(text.startswith("warning: --max-count") for text in err)
 
 
 def test_a_users_tables_and_images(command, tmp_path, array):

@@ -37,9 +37,10 @@ def test_a_learned_scale_finds_that_of_the_data():
     torch.manual_seed(0)
     vae = make_vae("poisson", (3,), latent_dim=2, learn_scale=True, scale=1.0)
     x = 0.2 * torch.randn(300, 3)
-    optimizer = torch.optim.Adam(vae.parameters(), lr=0.02)
+    vae.adapt(x)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=0.01)
     elbo = Trace_ELBO()(vae.model, vae.guide)
-    for _ in range(250):
+    for _ in range(300):
         optimizer.zero_grad()
         (elbo(x) / 300).backward()
         optimizer.step()

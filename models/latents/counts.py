@@ -11,11 +11,13 @@ from pyrocount.distributions import Discrete, Relaxation, relaxations
 from pyrocount.errors import InputError
 from pyrocount.options import Options
 
-from ..options import LatentOptions, RelaxationOptions, make_relaxation
+from ..options import CountOptions, LatentOptions, RelaxationOptions, make_relaxation
 from .base import Latent
 
 # Bound from the papers: log rates stay below 5, log total_counts and logits within +-5, so that no count explodes.
 LIMIT = 5.0
+# Mean count of a latent under the prior at the start of training, unless another is given.
+INITIAL_RATE = 0.5
 
 
 def initial_log_rates(latent_dim: int, initial_rate: float) -> Tensor:
@@ -33,6 +35,11 @@ def chosen_relaxation(options: Options) -> Relaxation:
     """Returns the relaxation by which the options of a model sample counts in training."""
     relaxation: Relaxation = make_relaxation(options[LatentOptions].estimator, options[RelaxationOptions], relaxations)
     return relaxation
+
+
+def chosen_rate(options: Options) -> float:
+    """Returns the mean count of a latent under the prior at the start of training, by the options of a model."""
+    return options[CountOptions].initial_rate or INITIAL_RATE
 
 
 class CountLatent(Latent):

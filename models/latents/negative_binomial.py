@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from pyrocount.distributions import ArrivalTimes, Relaxation, RelaxedNegativeBinomial
 from pyrocount.options import Options
 
-from ..options import CountOptions, DivergenceOptions, LatentOptions
-from .counts import LIMIT, CountLatent, chosen_relaxation, initial_log_rates
+from ..options import DivergenceOptions, LatentOptions
+from .counts import INITIAL_RATE, LIMIT, CountLatent, chosen_rate, chosen_relaxation, initial_log_rates
 
 
 class NegativeBinomialLatent(CountLatent):
@@ -31,7 +31,7 @@ class NegativeBinomialLatent(CountLatent):
         latent_dim: int,
         relaxation: Relaxation = ArrivalTimes(0.1),
         shared_dispersion: bool = True,
-        initial_rate: float = CountOptions.initial_rate,
+        initial_rate: float = INITIAL_RATE,
     ) -> None:
         super().__init__(latent_dim, relaxation)
         self.shared_dispersion = shared_dispersion
@@ -44,7 +44,10 @@ class NegativeBinomialLatent(CountLatent):
         """Builds the family from the options of a model."""
         shared = options[DivergenceOptions].kl == "shared"
         return cls(
-            options[LatentOptions].latent_dim, chosen_relaxation(options), shared, options[CountOptions].initial_rate
+            options[LatentOptions].latent_dim,
+            chosen_relaxation(options),
+            shared,
+            chosen_rate(options),
         )
 
     def prior(self) -> RelaxedNegativeBinomial:

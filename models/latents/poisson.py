@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from pyrocount.distributions import ArrivalTimes, Relaxation, RelaxedPoisson
 from pyrocount.options import Options
 
-from ..options import CountOptions, LatentOptions
-from .counts import LIMIT, CountLatent, chosen_relaxation, initial_log_rates
+from ..options import LatentOptions
+from .counts import INITIAL_RATE, LIMIT, CountLatent, chosen_rate, chosen_relaxation, initial_log_rates
 
 
 class PoissonLatent(CountLatent):
@@ -27,7 +27,7 @@ class PoissonLatent(CountLatent):
         self,
         latent_dim: int,
         relaxation: Relaxation = ArrivalTimes(0.1),
-        initial_rate: float = CountOptions.initial_rate,
+        initial_rate: float = INITIAL_RATE,
     ) -> None:
         super().__init__(latent_dim, relaxation)
         self.features = latent_dim
@@ -36,7 +36,11 @@ class PoissonLatent(CountLatent):
     @classmethod
     def build(cls, options: Options) -> Self:
         """Builds the family from the options of a model."""
-        return cls(options[LatentOptions].latent_dim, chosen_relaxation(options), options[CountOptions].initial_rate)
+        return cls(
+            options[LatentOptions].latent_dim,
+            chosen_relaxation(options),
+            chosen_rate(options),
+        )
 
     def prior(self) -> RelaxedPoisson:
         """Returns the prior of the latents of one observation, batch shape (K,)."""

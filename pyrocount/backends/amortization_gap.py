@@ -52,7 +52,7 @@ def posterior_gap(
     """
     latent = vae.latent
     with torch.no_grad():
-        first = vae.encoder(vae.likelihood.inputs(x, exposure))
+        first = vae.features(x, exposure)
     features = first.clone().requires_grad_()
     optimizer = torch.optim.Adam([features], lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -86,6 +86,6 @@ def posterior_gap(
 
 def _nelbo(vae: VAE, posterior: Any, z: Tensor, x: Tensor, exposure: Tensor | None) -> Tensor:
     """Returns the negative ELBO of each observation, shape (N,), by samples (S, N, K) of its posterior."""
-    observed = vae.likelihood(vae.decode(z), exposure)
+    observed = vae.observed(z, exposure)
     kl: Tensor = vae.latent.divergence(posterior).sum(-1)
     return kl - observed.log_prob(x).flatten(2).sum(2).mean(0)

@@ -61,6 +61,10 @@ class AmortizedBackend(Backend):
         assert data is not None
         return data, windows
 
+    def adapt(self, data: Dataset) -> None:
+        """Makes a fresh model ready for training data, see ``VAE.adapt``."""
+        self.model.adapt(*data.train_tensors(), prepare=data.to_units)
+
     def train(
         self,
         config: Config,
@@ -118,7 +122,7 @@ class AmortizedBackend(Backend):
         def sample(numbers: range) -> Draws:
             with torch.no_grad(), evaluation_mode(vae, derived_seed(seed, numbers.start)):
                 z = posterior.sample((len(numbers),))
-                observed = vae.likelihood(vae.decode(z), windows)
+                observed = vae.observed(z, windows)
                 pointwise = observed.log_prob(data)
                 drawn = [z, pointwise.flatten(2).sum(2), as_event(vae.latent.prior()).log_prob(z)]
                 drawn.append(posterior.log_prob(z) if self.has_density else torch.zeros_like(drawn[1]))
@@ -149,7 +153,7 @@ class AmortizedBackend(Backend):
                 rows = slice(first, first + RELAXED_BATCH)
                 data, windows = self.tensors(x[rows], None if exposure is None else exposure[rows])
                 z = vae.posterior(data, windows).rsample((RELAXED_SAMPLES,))
-                observed = vae.likelihood(vae.decode(z), windows)
+                observed = vae.observed(z, windows)
                 parts.append(-observed.log_prob(data).flatten(2).sum(2).mean(0).cpu().numpy())
         return np.concatenate(parts)
 
@@ -172,7 +176,7 @@ class AmortizedBackend(Backend):
     def _generate(self, z: Array, exposure: Array | None, seed: int) -> tuple[Array, Array]:
         vae, (latents, windows) = self.model, self.tensors(z, exposure)
         with evaluation_mode(vae, seed):
-            observed = vae.likelihood(vae.decode(latents), windows)
+            observed = vae.observed(latents, windows)
             return observed.mean.cpu().numpy(), observed.sample().cpu().numpy()
 
     @torch.no_grad()
@@ -181,21 +185,22 @@ class AmortizedBackend(Backend):
         vae = self.model
         with evaluation_mode(vae, seed=0):
             z = vae.latent.mean_of_code(self.tensors(code)[0])
-            mean: Array = vae.likelihood(vae.decode(z)).mean.cpu().numpy()
+            mean: Array = vae.observed(z).mean.cpu().numpy()
         return mean
 
     def dictionary(self) -> Array:
         """Returns the decoder's response to one unit of each latent, over that to none."""
         return dictionary(self.model)
 
-    def remarks(self, config: Config, evaluation: Evaluation) -> list[str]:
-        """Returns a warning where counts exceed the largest that the Gumbel-softmax could see."""
+    def remarks(self, config: Config, data: Dataset, evaluation: Evaluation) -> list[str]:
+        """Returns those of every model, and a warning where counts exceed the largest that the Gumbel-softmax saw."""
+        found = super().remarks(config, data, evaluation)
         max_count = config[RelaxationOptions].max_count
         capped = float((evaluation.counts > max_count).mean())
         if config[LatentOptions].estimator != "gumbel" or not self.has_counts or capped == 0:
-            return []
+            return found
         problem = f"{capped:.2%} of the posterior counts are larger, which training could not see"
-        return [f"warning: --max-count {max_count}: {problem}"]
+        return [*found, f"warning: --max-count {max_count}: {problem}"]
 
 
 def _is_relaxed(vae: VAE) -> bool:

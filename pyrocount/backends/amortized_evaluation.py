@@ -49,12 +49,14 @@ def _evaluate_batch(vae: VAE, x: Tensor, exposure: Tensor | None, samples: int) 
     """Returns the arrays of a batch that ``summary`` takes."""
     posterior = vae.posterior(x, exposure)
     z = posterior.sample((samples,))
-    observed = vae.likelihood(vae.decode(z), exposure)
+    observed = vae.observed(z, exposure)
     nll = -observed.log_prob(x).flatten(2).sum(2)
     predictions, data = observed.mean.cpu().numpy(), x.cpu().numpy()
     return {
         "nll": nll.T.cpu().numpy(),
         "kl": vae.latent.divergence(posterior).cpu().numpy(),
+        "mean": posterior.mean.cpu().numpy(),
+        "variance": posterior.variance.cpu().numpy(),
         "squares": np.square(predictions - data, dtype=np.float64).mean(tuple(range(2, predictions.ndim))).T,
         "r2": r_squared_per_observation(data, predictions).T,
         "counts": vae.latent.activity(z).transpose(0, 1).cpu().numpy(),

@@ -14,14 +14,16 @@ from torch import Tensor
 from pyrocount import figures
 from pyrocount.config import Config
 from pyrocount.data import Dataset
+from pyrocount.diagnostics import constant_latents, information
 from pyrocount.errors import InputError
 from pyrocount.inference import anneal
 from pyrocount.inference.options import ObjectiveOptions
-from pyrocount.models import VAE, Likelihood
+from pyrocount.models import LIKELIHOODS, VAE, Likelihood
 from pyrocount.models.options import LikelihoodOptions, RelaxationOptions
 from pyrocount.progress import progress_bar
 
 from .evaluation import Array, Evaluation, joined
+from .marginal import Marginal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,6 +38,8 @@ History: TypeAlias = Sequence[Mapping[str, float]]
 TOGETHER = 20
 # Temperature and KL weight at the start of training; Pyro scales only by positive numbers.
 FIRST_TEMPERATURE, FIRST_KL_WEIGHT = 1.0, 1e-4
+# Information, in nats, below which a posterior ignores the data.
+IGNORED = 0.1
 # Numbers of held-out observations and of samples of the prior in the figures.
 DRAWN, GENERATED = 100, 60
 
@@ -83,11 +87,17 @@ class Backend(ABC):
         has_density: whether the posterior is a distribution, not a point.
         device: ``"cuda"`` where torch computes on a CUDA device, else ``"cpu"``.
         is_symmetric: whether a latent and its column of the dictionary may both change their sign.
+        remedies: what to do about the signs of a collapse.
         tested: number of held-out observations that the final metrics are of; None for all.
         monitored: number of held-out observations that the history follows.
         objective: name of the objective that training minimises, for figures.
     """
 
+    remedies: ClassVar[Mapping[str, str]] = {
+        "constant": "take a decoder with a bias (--decoder mlp), or a smaller --lr",
+        "ignored": "train longer (--epochs), or with a smaller --beta or a larger --anneal",
+        "marginal": "train longer (--epochs), or with fewer parameters (--encoder lin --decoder lin) or a smaller --lr",
+    }
     tested: ClassVar[int | None] = None
     monitored: ClassVar[int] = 1000
     objective: ClassVar[str] = "training"
@@ -100,6 +110,7 @@ class Backend(ABC):
     has_density: bool
     device = "cpu"
     is_symmetric = False
+    _marginal: Marginal | None = None
 
     @property
     def observes_counts(self) -> bool:
@@ -119,6 +130,10 @@ class Backend(ABC):
                 problem = f"{data.name}, whose values are not all {self.likelihood.support}"
                 wanted = f"{self.likelihood.support} for --likelihood {config[LikelihoodOptions].likelihood}"
                 raise InputError("data", problem, wanted)
+
+    @abstractmethod
+    def adapt(self, data: Dataset) -> None:
+        """Makes a fresh model ready for training data: its inputs standardised, its decoder at their mean."""
 
     @abstractmethod
     def train(
@@ -203,9 +218,24 @@ class Backend(ABC):
         """
 
     def evaluate_held_out(self, config: Config, data: Dataset, quick: bool = False) -> Evaluation:
-        """Returns metrics of held-out data; of some of them, more cheaply, if quick."""
+        """Returns metrics of held-out data; of some of them, more cheaply, if quick.
+
+        Of counts they include ``bits_per_spike``: the gain of the ELBO over the mean rates of the training data.
+        """
         held_out = data.held_out(self.monitored if quick else self.tested)
-        return self.evaluate(*held_out, beta=config[ObjectiveOptions].beta, seed=config.seed, quick=quick)
+        evaluation = self.evaluate(*held_out, beta=config[ObjectiveOptions].beta, seed=config.seed, quick=quick)
+        if self.observes_counts:
+            gain = self.marginal(data).bits_per_spike(evaluation.per_observation["nelbo"])
+            evaluation.metrics["bits_per_spike"] = gain
+        return evaluation
+
+    def marginal(self, data: Dataset) -> Marginal:
+        """Returns the marginal model of data, with the model's observation distribution."""
+        if self._marginal is None or self._marginal.data is not data:
+            name = next(name for name, kind in LIKELIHOODS.items() if type(self.likelihood) is kind)
+            log_scale = self.weights().get("likelihood.log_scale")
+            self._marginal = Marginal(data, name, 1.0 if log_scale is None else float(log_scale.exp()))
+        return self._marginal
 
     def draws(
         self,
@@ -269,6 +299,25 @@ class Backend(ABC):
         """Returns the representation of observations (N, \\*shape) that probes read, shape (N, K)."""
         batches = enumerate(_batches(x, exposure, batch_size, progress))
         return np.concatenate([self._code(*batch, derived_seed(seed, number)) for number, batch in batches])
+
+    def predictions(
+        self, x: Array, exposure: Array | None = None, *, samples: int = 20, seed: int = 0, batch_size: int = 500
+    ) -> Array:
+        """Returns the means of the data under the posterior of observations, shape (N, \\*shape).
+
+        Args:
+            x: observations, shape (N, \\*shape); of counts some may be missing (NaN), and are predicted from the rest.
+            exposure: length of each observation's window, shape (N,), for likelihoods of counts.
+            samples: number of posterior samples over which the means are averaged.
+            seed: seed of the samples.
+            batch_size: number of observations at a time.
+        """
+        parts = []
+        for number, batch in enumerate(_batches(x, exposure, batch_size, False)):
+            own = derived_seed(seed, number)
+            drawn = self._sampler(*batch, own, False)(range(samples)).z
+            parts.append(np.mean([self._generate(z, batch[1], own)[0] for z in drawn], 0))
+        return np.concatenate(parts)
 
     @abstractmethod
     def _sampler(self, x: Array, exposure: Array | None, seed: int, replicate: bool) -> Callable[[range], Draws]:
@@ -365,9 +414,21 @@ class Backend(ABC):
         """Draws the figures that only some backends have."""
         return {}
 
-    def remarks(self, config: Config, evaluation: Evaluation) -> list[str]:
-        """Returns remarks on the result that the user should know, a line each."""
-        return []
+    def remarks(self, config: Config, data: Dataset, evaluation: Evaluation) -> list[str]:
+        """Returns remarks on the result that the user should know, with what to do about it, a line each."""
+        if not self.has_density:
+            return []
+        found, moments = [], (evaluation.posterior_mean, evaluation.posterior_variance)
+        if len(constant := constant_latents(*moments)):
+            numbers = ", ".join(map(str, constant))
+            found.append(f"latents that carry a constant, as a bias would: {numbers}; {self.remedies['constant']}")
+        if (gained := float(information(*moments).sum())) < IGNORED:
+            found.append(f"the posterior ignores the data ({gained:.2g} nats); {self.remedies['ignored']}")
+        nelbo = evaluation.per_observation["nelbo"]
+        if (loss := float(nelbo.mean() - self.marginal(data).nll[: len(nelbo)].mean())) > 0:
+            rates = "the mean rates" if self.observes_counts else "the mean of the data"
+            found.append(f"the fit is worse than {rates} alone, by {loss:.3g} nats; {self.remedies['marginal']}")
+        return [f"warning: {remark}" for remark in found]
 
 
 def annealed(config: Config, progress: float) -> dict[str, float]:

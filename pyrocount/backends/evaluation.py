@@ -42,6 +42,8 @@ class Evaluation:
         counts: posterior samples as the decoder sees them, shape (S, N, K); activities, of families without counts.
         reconstructions: means of the data given the first sample, shape (N, \\*shape).
         latent_kl: KL divergence of each latent, in nats, averaged over observations, shape (K,).
+        posterior_mean: posterior mean of the latents, shape (N, K).
+        posterior_variance: posterior variance of the latents, shape (N, K); 0 of points.
         per_observation: ``nelbo``, ``nll``, ``kl``, ``mse`` and ``r2`` of each observation, shape (N,).
         curves: averages over the steps of the inference, for iterative models.
     """
@@ -50,6 +52,8 @@ class Evaluation:
     counts: Array
     reconstructions: Array
     latent_kl: Array
+    posterior_mean: Array
+    posterior_variance: Array
     per_observation: dict[str, Array]
     curves: Curves | None = None
 
@@ -63,8 +67,9 @@ def summary(arrays: Mapping[str, Array], *, beta: float | None) -> Evaluation:
     """Returns the evaluation of N observations with S samples each.
 
     Args:
-        arrays: ``nll``, ``squares`` (mean squared error) and ``r2``, shape (N, S); ``kl``, shape (N, K); ``counts``,
-            shape (N, S, K); ``predictions``, of the first sample, shape (N, \\*shape).
+        arrays: ``nll``, ``squares`` (mean squared error) and ``r2``, shape (N, S); ``kl``, ``mean`` and ``variance``
+            (those of the latents under the posterior), shape (N, K); ``counts``, shape (N, S, K); ``predictions``, of
+            the first sample, shape (N, \\*shape).
         beta: weight of the KL in ``paper_loss``; None for noise that is not Gaussian, which has no such loss.
     """
     latent_kl = arrays["kl"].mean(0, dtype=np.float64)
@@ -92,7 +97,8 @@ def summary(arrays: Mapping[str, Array], *, beta: float | None) -> Evaluation:
         "mse": arrays["squares"].mean(1),
         "r2": arrays["r2"].mean(1),
     }
-    return Evaluation(metrics, counts, arrays["predictions"], latent_kl, per_observation)
+    moments = arrays["mean"], arrays["variance"]
+    return Evaluation(metrics, counts, arrays["predictions"], latent_kl, *moments, per_observation)
 
 
 def finite_mean(values: Array) -> float:

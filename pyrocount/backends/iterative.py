@@ -44,6 +44,12 @@ class IterativeBackend(Backend):
         quick_steps: number of steps where an evaluation is to be quick, as in following training.
     """
 
+    remedies: ClassVar[Mapping[str, str]] = {
+        "constant": "take a decoder with a bias (--decoder mlp), or a smaller --lr",
+        "ignored": "train longer (--epochs), with more --train-steps or a smaller --beta",
+        # Without a leak nothing in the inference holds the posterior near the prior.
+        "marginal": "infer with a --leak of 1, whose last posterior is a bound's, or train longer (--epochs)",
+    }
     # Each observation takes many steps.
     tested: ClassVar[int | None] = 1000
     monitored: ClassVar[int] = 200
@@ -69,6 +75,10 @@ class IterativeBackend(Backend):
         """Returns a context in which JAX computes on the device."""
         context: AbstractContextManager[Any] = jax.default_device(self._device)
         return context
+
+    def adapt(self, data: Dataset) -> None:
+        """Makes a fresh model ready for training data, see ``Iterative.adapt``."""
+        self.model = self.model.adapt(*data.train_tensors(), prepare=data.to_units)
 
     def train(
         self,

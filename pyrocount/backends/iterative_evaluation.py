@@ -109,11 +109,14 @@ def _final(iterative: Iterative, state: State, x: Array, exposure: Array | None 
     problem = iterative.problem(x, exposure)
     terms = problem.objective(state.z, *((x,) if exposure is None else (x, exposure)))
     counts = jnp.asarray(state.z) if iterative.model.has_counts else iterative.model.activity(state.z)
+    posterior = problem.family.distribution(state.potentials)
     data, predictions = np.asarray(x), np.asarray(terms.prediction)
     squares = np.square(predictions - data, dtype=np.float64).mean(tuple(range(1, data.ndim)))
     return {
         "nll": np.asarray(terms.nll)[:, None],
         "kl": np.asarray(problem.family.kl(state.potentials, problem.prior)),
+        "mean": np.asarray(posterior.mean),
+        "variance": np.asarray(posterior.variance),
         "squares": squares[:, None],
         "r2": r_squared_per_observation(data, predictions)[:, None],
         "counts": np.asarray(counts)[:, None],

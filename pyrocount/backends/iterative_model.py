@@ -1,12 +1,13 @@
 """Iterative model with its parameters: program, parameters and dynamics of the inference."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import torch
 from jax import Array
 from jax.tree_util import Partial
@@ -28,10 +29,11 @@ from pyrocount.inference.natural_gradient import (
 from pyrocount.inference.objectives import LinearGaussian
 from pyrocount.inference.sharding import shard_over_devices
 from pyrocount.models import LIKELIHOODS, make_decoder
-from pyrocount.models.iterative import IterativeModel
-from pyrocount.models.jax_networks import jax_decoder
+from pyrocount.models.adaptation import batches, totals
+from pyrocount.models.iterative import IterativeModel, parameters_of
+from pyrocount.models.jax_networks import jax_decoder, started_at
 from pyrocount.models.networks import LayerOptions
-from pyrocount.models.options import CountOptions, IterativeOptions, LikelihoodOptions
+from pyrocount.models.options import IterativeOptions, LikelihoodOptions
 from pyrocount.numpyro.relaxations import Relaxation
 
 # Standard deviation of the first weights of a linear decoder: larger ones make the first steps explode.
@@ -39,6 +41,8 @@ FIRST_WEIGHT = 0.01
 # Loss of a log rate in a step where nothing drives it, and the first log standard deviation of Gaussian latents.
 FIRST_BIAS = math.exp(-3)
 FIRST_LOG_SCALE = -1.0
+# First mean count of a latent under the prior.
+FIRST_RATE = 0.22
 # First total_count of negative-binomial latents. Where it is 1, the noise of many counts moves the rates further than
 # the data do: on patches with 512 latents the rates run away, while from 10 or 30 on they settle, at an R^2 of .71 and
 # .75.
@@ -91,6 +95,25 @@ class Iterative:
             relaxation=relaxation,
             drive=self.drive,
         )
+
+    def adapt(
+        self, x: Tensor, exposure: Tensor | None = None, prepare: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> "Iterative":
+        """Returns the model with a decoder that starts at the mean of training data, see ``VAE.adapt``.
+
+        Args:
+            x: training data, shape (N, \\*shape).
+            exposure: length of each observation's window, shape (N,), for likelihoods of counts.
+            prepare: function that makes a part of the data ready for the model, for example by scaling.
+        """
+        model = self.model
+        likelihood = LIKELIHOODS[model.likelihood].build(model.shape, 1.0, False)
+        start = likelihood.prediction_of_mean(*totals(batches(x, exposure, prepare), model.shape)).float()
+        # Latents at rest, from which inference starts.
+        rest = jnp.broadcast_to(model.prior(self.parameters).mean, (1, model.latent_dim))
+        activity = torch.from_numpy(np.array(model.activity(rest)))
+        decoder = started_at(model.decoder, parameters_of(self.parameters, "decoder"), start, activity)
+        return with_parameters(self, {f"decoder.{name}": value for name, value in decoder.items()})
 
     def infer(
         self,
@@ -154,7 +177,7 @@ def make_iterative(
     likelihood: str = "gaussian",
     scale: float = LikelihoodOptions.scale,
     activation: str = "identity",
-    initial_rate: float = CountOptions.initial_rate,
+    initial_rate: float = FIRST_RATE,
     step_size: float = IterativeOptions.step_size,
     drive: Drive = "sampled",
     leak: float | None = None,

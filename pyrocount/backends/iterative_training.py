@@ -34,7 +34,7 @@ from pyrocount.models.options import (
 from pyrocount.numpyro import relaxations
 
 from .base import History, annealed
-from .iterative_model import Iterative, make_iterative, with_parameters
+from .iterative_model import FIRST_RATE, Iterative, make_iterative, with_parameters
 
 # Clamp of the steps in training: a weight that is still wrong must not throw the potentials far.
 TRAINED_STEP = 1.0
@@ -43,19 +43,17 @@ TRAINED_STEP = 1.0
 def build(config: Config, shape: Sequence[int]) -> Iterative:
     """Builds the iterative model of a configuration, with fresh parameters."""
     decoder, noise, inference = config[DecoderOptions], config[LikelihoodOptions], config[IterativeOptions]
-    # As in the VAEs: no bias where everything is linear.
-    bias = not (decoder.decoder == "lin" and noise.likelihood == "gaussian")
     return make_iterative(
         config.model,
         shape,
         latent_dim=config[LatentOptions].latent_dim,
         decoder=decoder.decoder,
         output=decoder.output,
-        layers=LayerOptions(bias, blocks=decoder.blocks),
+        layers=LayerOptions(blocks=decoder.blocks),
         likelihood=noise.likelihood,
         scale=noise.scale,
         activation=config[ActivationOptions].activation,
-        initial_rate=config[CountOptions].initial_rate,
+        initial_rate=config[CountOptions].initial_rate or FIRST_RATE,
         step_size=inference.step_size,
         drive=config[DriveOptions].drive,
         leak=inference.leak,

@@ -58,6 +58,11 @@ class Dataset:
         """Returns observations as float32 in the units of models, to which bytes are converted."""
         return x if x.is_floating_point() else (x.float() - self.offset) / self.scale
 
+    def train_tensors(self) -> tuple[Tensor, Tensor | None]:
+        """Returns the training observations as they are kept, for ``to_units``, and their exposure."""
+        exposure = self.train_exposure
+        return torch.from_numpy(self.train), None if exposure is None else torch.from_numpy(exposure)
+
     def mean(self) -> NDArray[np.float64]:
         """Returns the mean of the training observations in the units of models, shape (1, \\*shape)."""
         mean = self.train.mean(0, keepdims=True, dtype=np.float64)

@@ -106,6 +106,27 @@ READINGS = {
         "This is the fraction of latents whose posterior is the prior for all data. These latents cost nothing and "
         "carry nothing. Use fewer latents, or anneal the KL weight more slowly.",
     ),
+    "constant": _Reading(
+        "latents that carry a constant",
+        0,
+        0,
+        "The posterior mean of these latents is large and the same for all data: they do the work of a bias, at the "
+        "price of their KL divergence. Give the decoder a bias (--decoder mlp), or take a smaller --lr.",
+    ),
+    "information": _Reading(
+        "information of the latents about the data, in nats",
+        0.5,
+        0.1,
+        "This is about how much the latents say about an observation. Near 0 the posterior ignores the data, and the "
+        "model is its marginal model. Train longer (--epochs), or with a smaller --beta or a larger --anneal.",
+    ),
+    "marginal": _Reading(
+        "nats lost to the marginal model",
+        0,
+        0,
+        "The marginal model predicts each value by its mean over the training data, of counts the mean rate. If the "
+        "bound is worse than that, the model is worse than none: train longer (--epochs), or with fewer parameters.",
+    ),
     "hard_soft": _Reading(
         "gap between hard and soft samples, relative to the KL divergence",
         0.02,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from .base import EvaluationContext, Result, Table
+from .co_smoothing import co_smoothing_suite
 from .diagnostics import diagnostics
 from .generation import generation
 from .reconstruction import reconstruction
@@ -13,8 +14,16 @@ SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
     "reconstruction": reconstruction,
     "generation": generation,
     "representation": representation,
+    "co-smoothing": co_smoothing_suite,
     "sparsity": sparsity,
     "diagnostics": diagnostics,
 }
 
-__all__ = ["SUITES", "EvaluationContext", "Result", "Table"]
+
+def usual_suites(context: EvaluationContext) -> list[str]:
+    """Returns the names of the suites that have a meaning for a model and its data."""
+    without = ["generation"] if context.is_recording else ["co-smoothing"]
+    return [name for name in SUITES if name not in without]
+
+
+__all__ = ["SUITES", "EvaluationContext", "Result", "Table", "usual_suites"]

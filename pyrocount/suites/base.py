@@ -37,6 +37,7 @@ class EvaluationContext:
         checked: number of observations and simulations of the diagnostics.
         images: numbers of images, for each of which there is a FID.
         inception_weights: weights of Inception, see ``pyrocount.metrics.generation``.
+        held_out: part of the channels that co-smoothing holds out.
         seed: seed of all samples.
         restarts: other fits of the model, by name.
         progress: whether to show progress bars.
@@ -51,6 +52,7 @@ class EvaluationContext:
     checked: int
     images: tuple[int, ...]
     inception_weights: str | None
+    held_out: float
     seed: int
     restarts: dict[str, Backend] = field(default_factory=dict)
     progress: bool = False
@@ -59,6 +61,11 @@ class EvaluationContext:
     def is_images(self) -> bool:
         """Returns whether an observation is an image."""
         return len(self.data.shape) == 3
+
+    @property
+    def is_recording(self) -> bool:
+        """Returns whether an observation is one of channels of counts."""
+        return len(self.data.shape) == 1 and self.model.observes_counts
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:

@@ -10,6 +10,8 @@ from pyrocount.diagnostics import (
     aggregate_distance,
     chance_distance,
     check,
+    constant_latents,
+    information,
     match_latents,
     predictive_checks,
     randomised_pit,
@@ -129,11 +131,28 @@ def _latents(context: EvaluationContext, result: Result) -> None:
     dead = 1 - evaluation.metrics["active_latents"] / model.latent_dim
     result.metrics["dead_latents"] = dead
     result.checks.append(check("dead", dead))
+    _collapse(context, result)
     relaxed = model.relaxed_nll(*context.test(context.checked), seed=context.seed)
     if relaxed is not None:
         gap = mean_over(evaluation.per_observation["nll"][: len(relaxed)] - relaxed)
         result.metrics["hard_soft_gap"] = gap
         result.checks.append(check("hard_soft", max(gap.mean, 0.0) / max(evaluation.metrics["kl"], 1e-12)))
+
+
+def _collapse(context: EvaluationContext, result: Result) -> None:
+    """Looks for latents that carry a constant, a posterior that ignores the data, a fit worse than the marginal one."""
+    if not context.model.has_density:
+        return
+    evaluation = context.evaluation
+    moments = evaluation.posterior_mean, evaluation.posterior_variance
+    constant, gained = constant_latents(*moments), information(*moments)
+    worse = mean_over(evaluation.per_observation["nelbo"] - context.model.marginal(context.data).nll[context.rows])
+    result.metrics |= {"constant_latents": len(constant), "information": float(gained.sum()), "over_marginal": worse}
+    result.checks += [
+        check("constant", len(constant)),
+        check("information", float(gained.sum())),
+        check("marginal", worse.mean),
+    ]
 
 
 def _restarts(context: EvaluationContext, result: Result) -> None:

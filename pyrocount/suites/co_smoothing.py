@@ -1,0 +1,117 @@
+"""Suite of what codes of some channels of a recording say about the others."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyrocount.backends.evaluation import Array
+from pyrocount.errors import InputError
+from pyrocount.metrics.co_smoothing import (
+    BASELINES,
+    co_smoothing,
+    decoding_accuracy,
+    gain,
+    held_out_channels,
+)
+from pyrocount.metrics.representation import MeanInterval, mean_interval
+from pyrocount.metrics.spikes import mean_rates
+
+from .base import EvaluationContext, Result, Table
+
+# Number of splits of the channels.
+SPLITS = 5
+# Samples of a posterior for the decoder's own prediction.
+SAMPLES = 20
+MODEL, DECODER = "this model", "this model, its own decoder"
+
+
+def co_smoothing_suite(context: EvaluationContext) -> Result:
+    """Predicts held-out channels from the rest, through the model's latents and those of simple models of the same K.
+
+    The encoder receives the mean of the training data in the place of the held-out channels; iterative inference
+    leaves them out of the likelihood. A Poisson regression predicts the channels from the codes, for all models alike.
+    """
+    result, data = Result(), context.data
+    with result.attempt("co-smoothing"):
+        if not context.is_recording or data.shape[0] < 2:
+            raise InputError("data", f"{data.name} without channels of counts", "a recording of at least two channels")
+        gains, accuracies = _over_splits(context)
+        rows = []
+        for name, values in gains.items():
+            found, decoded = mean_interval(values), accuracies.get(name)
+            accuracy = "" if decoded is None else float(np.mean(decoded))
+            rows.append((name, found.mean, found.low, found.high, accuracy))
+        header = ("codes", "bits per spike", "low", "high", "label accuracy")
+        held_out = len(next(_splits(context)))
+        title = f"Co-smoothing: {held_out} of {data.shape[0]} channels held out, {len(gains[MODEL])} splits, K = "
+        result.tables.append(Table(f"{title}{context.model.latent_dim}", header, rows))
+        result.metrics |= _metrics(gains, accuracies)
+    return result
+
+
+def _metrics(gains: dict[str, list[float]], accuracies: dict[str, list[float]]) -> dict[str, float | MeanInterval]:
+    """Returns bits per spike of the model, and of its advantage over factor analysis, split by split."""
+    ahead = np.subtract(gains[MODEL], gains["factor analysis"])
+    metrics: dict[str, float | MeanInterval] = {
+        "co_smoothing": mean_interval(gains[MODEL]),
+        "co_smoothing_over_factor_analysis": mean_interval(ahead.tolist()),
+    }
+    if MODEL in accuracies:
+        metrics["held_in_accuracy"] = mean_interval(accuracies[MODEL])
+    return metrics
+
+
+def _splits(context: EvaluationContext) -> Iterator[NDArray[np.int64]]:
+    """Yields the numbers of the held-out channels of each split."""
+    channels = context.data.shape[0]
+    for split in range(SPLITS):
+        yield held_out_channels(channels, context.held_out, context.seed + split)
+
+
+def _over_splits(context: EvaluationContext) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Returns bits per spike and accuracies of each split, by the name of the codes."""
+    data, model = context.data, context.model
+    train, test = data.train_units(context.train_observations), context.test()[0]
+    windows = {
+        "train_exposure": None if data.train_exposure is None else data.train_exposure[: len(train)],
+        "exposure": context.test()[1],
+    }
+    labels = None
+    if data.train_labels is not None and data.test_labels is not None:
+        labels = data.train_labels[: len(train)], data.test_labels[context.rows]
+    gains: dict[str, list[float]] = {}
+    accuracies: dict[str, list[float]] = {}
+    for split, hidden in enumerate(_splits(context)):
+        seed = context.seed + split
+        seen = np.setdiff1d(np.arange(data.shape[0]), hidden)
+        gaps = tuple(_without(part, hidden) for part in (train, test))
+        codes = {
+            MODEL: (
+                model.code(gaps[0], windows["train_exposure"], seed=seed),
+                model.code(gaps[1], windows["exposure"], seed=seed),
+            )
+        }
+        codes |= {
+            name: code(train[:, seen], test[:, seen], min(model.latent_dim, len(seen)), seed)
+            for name, code in BASELINES.items()
+        }
+        for name, (train_codes, test_codes) in codes.items():
+            found = co_smoothing(
+                train_codes, train[:, hidden], test_codes, test[:, hidden], seed=context.seed, **windows
+            )
+            gains.setdefault(name, []).append(found)
+            if labels is not None:
+                accuracies.setdefault(name, []).append(decoding_accuracy(train_codes, labels[0], test_codes, labels[1]))
+        rates = model.predictions(gaps[1], windows["exposure"], samples=SAMPLES, seed=seed)[:, hidden]
+        rates = rates if windows["exposure"] is None else rates / windows["exposure"][:, None]
+        null = mean_rates(train[:, hidden], windows["train_exposure"])
+        gains.setdefault(DECODER, []).append(gain(test[:, hidden], rates, null, windows["exposure"]))
+    return gains, accuracies
+
+
+def _without(x: Array, hidden: NDArray[np.int64]) -> Array:
+    """Returns a copy of counts in which channels are missing."""
+    copy = x.copy()
+    copy[:, hidden] = np.nan
+    return copy
