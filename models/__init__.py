@@ -20,7 +20,7 @@ from .likelihoods import (
     PoissonLikelihood,
 )
 from .networks import linear_weight, make_decoder, make_encoder
-from .registry import LIKELIHOODS, MODELS, ModelSpec, make_likelihood, make_vae
+from .registry import LIKELIHOODS, MODELS, ModelSpec, likelihood_name, make_likelihood, make_vae
 from .vae import VAE
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "PoissonLatent",
     "PoissonLikelihood",
     "SparseLatent",
+    "likelihood_name",
     "linear_weight",
     "make_decoder",
     "make_encoder",

@@ -21,6 +21,7 @@ from pyrocount.numpyro.relaxations import Discrete
 from .jax_networks import JaxDecoder
 from .latents.counts import LIMIT
 from .likelihoods import LINEAR_FROM, LOG_TOTAL_COUNT_RANGE
+from .registry import LIKELIHOODS
 
 T = TypeVar("T")
 Parameters = Mapping[str, Array]
@@ -114,7 +115,7 @@ class IterativeModel:
         with numpyro.plate("data", len(x)):
             z = numpyro.sample("z", self.prior(parameters).to_event(1))
             observed = self.observation_distribution(parameters, z, exposure)
-            if self.likelihood in ("poisson", "negbio"):
+            if LIKELIHOODS[self.likelihood].is_count:
                 # Missing counts are left out.
                 observed, x = observed.mask(~jnp.isnan(x)), jnp.where(jnp.isnan(x), 0.0, x)
             numpyro.sample("x", observed.to_event(len(self.shape)), obs=x)

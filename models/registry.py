@@ -182,6 +182,11 @@ def check_condition(option: Option, value: Any, facts: Mapping[str, Any]) -> Non
         )
 
 
+def likelihood_name(likelihood: Likelihood) -> str:
+    """Returns the name of an observation distribution, its key in ``LIKELIHOODS``."""
+    return next(name for name, kind in LIKELIHOODS.items() if type(likelihood) is kind)
+
+
 def shown(value: Any) -> str:
     """Returns a value as errors show it: text in quotes, truth as in JSON."""
     return repr(value).lower() if isinstance(value, bool) else repr(value)

@@ -43,12 +43,7 @@ class NegativeBinomialLatent(CountLatent):
     def build(cls, options: Options) -> Self:
         """Builds the family from the options of a model."""
         shared = options[DivergenceOptions].kl == "shared"
-        return cls(
-            options[LatentOptions].latent_dim,
-            chosen_relaxation(options),
-            shared,
-            chosen_rate(options),
-        )
+        return cls(options[LatentOptions].latent_dim, chosen_relaxation(options), shared, chosen_rate(options))
 
     def prior(self) -> RelaxedNegativeBinomial:
         """Returns the prior of the latents of one observation, batch shape (K,)."""

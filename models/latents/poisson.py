@@ -36,11 +36,7 @@ class PoissonLatent(CountLatent):
     @classmethod
     def build(cls, options: Options) -> Self:
         """Builds the family from the options of a model."""
-        return cls(
-            options[LatentOptions].latent_dim,
-            chosen_relaxation(options),
-            chosen_rate(options),
-        )
+        return cls(options[LatentOptions].latent_dim, chosen_relaxation(options), chosen_rate(options))
 
     def prior(self) -> RelaxedPoisson:
         """Returns the prior of the latents of one observation, batch shape (K,)."""

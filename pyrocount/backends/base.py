@@ -14,11 +14,11 @@ from torch import Tensor
 from pyrocount import figures
 from pyrocount.config import Config
 from pyrocount.data import Dataset
-from pyrocount.diagnostics import constant_latents, information
+from pyrocount.diagnostics import check, constant_latents, information
 from pyrocount.errors import InputError
 from pyrocount.inference import anneal
 from pyrocount.inference.options import ObjectiveOptions
-from pyrocount.models import LIKELIHOODS, VAE, Likelihood
+from pyrocount.models import VAE, Likelihood, likelihood_name
 from pyrocount.models.options import LikelihoodOptions, RelaxationOptions
 from pyrocount.progress import progress_bar
 
@@ -38,8 +38,6 @@ History: TypeAlias = Sequence[Mapping[str, float]]
 TOGETHER = 20
 # Temperature and KL weight at the start of training; Pyro scales only by positive numbers.
 FIRST_TEMPERATURE, FIRST_KL_WEIGHT = 1.0, 1e-4
-# Information, in nats, below which a posterior ignores the data.
-IGNORED = 0.1
 # Numbers of held-out observations and of samples of the prior in the figures.
 DRAWN, GENERATED = 100, 60
 
@@ -94,7 +92,7 @@ class Backend(ABC):
     """
 
     remedies: ClassVar[Mapping[str, str]] = {
-        "constant": "take a decoder with a bias (--decoder mlp), or a smaller --lr",
+        "constant": "take a smaller --lr, or fewer latents (--latent-dim)",
         "ignored": "train longer (--epochs), or with a smaller --beta or a larger --anneal",
         "marginal": "train longer (--epochs), or with fewer parameters (--encoder lin --decoder lin) or a smaller --lr",
     }
@@ -232,9 +230,9 @@ class Backend(ABC):
     def marginal(self, data: Dataset) -> Marginal:
         """Returns the marginal model of data, with the model's observation distribution."""
         if self._marginal is None or self._marginal.data is not data:
-            name = next(name for name, kind in LIKELIHOODS.items() if type(self.likelihood) is kind)
             log_scale = self.weights().get("likelihood.log_scale")
-            self._marginal = Marginal(data, name, 1.0 if log_scale is None else float(log_scale.exp()))
+            scale = 1.0 if log_scale is None else float(log_scale.exp())
+            self._marginal = Marginal(data, likelihood_name(self.likelihood), scale)
         return self._marginal
 
     def draws(
@@ -422,8 +420,9 @@ class Backend(ABC):
         if len(constant := constant_latents(*moments)):
             numbers = ", ".join(map(str, constant))
             found.append(f"latents that carry a constant, as a bias would: {numbers}; {self.remedies['constant']}")
-        if (gained := float(information(*moments).sum())) < IGNORED:
-            found.append(f"the posterior ignores the data ({gained:.2g} nats); {self.remedies['ignored']}")
+        gained = check("information", float(information(*moments).sum()))
+        if gained.verdict == "bad":
+            found.append(f"the posterior ignores the data ({gained.value:.2g} nats); {self.remedies['ignored']}")
         nelbo = evaluation.per_observation["nelbo"]
         if (loss := float(nelbo.mean() - self.marginal(data).nll[: len(nelbo)].mean())) > 0:
             rates = "the mean rates" if self.observes_counts else "the mean of the data"

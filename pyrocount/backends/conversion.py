@@ -14,6 +14,7 @@ from pyrocount.models import (
     Latent,
     NegativeBinomialLatent,
     PoissonLatent,
+    likelihood_name,
     make_encoder,
 )
 from pyrocount.models.iterative import IterativeModel, parameters_of
@@ -52,10 +53,14 @@ def from_pyro(vae: VAE, *, step_size: float = 0.1, drive: Drive = "exact", leak:
             kind, prior = "iterative-gaussian", {"loc": latent.location, "log_scale": torch.zeros_like(latent.location)}
         case _:
             raise InputError("vae", f"a VAE with a {type(latent).__name__}", CONVERTED)
-    likelihood = next(name for name, kind in LIKELIHOODS.items() if isinstance(vae.likelihood, kind))
     function, weights = jax_decoder(vae.decoder)
     model = IterativeModel(
-        kind, latent.latent_dim, vae.shape, function, likelihood, getattr(latent, "activation", "identity")
+        kind,
+        latent.latent_dim,
+        vae.shape,
+        function,
+        likelihood_name(vae.likelihood),
+        getattr(latent, "activation", "identity"),
     )
     parameters = {f"decoder.{name}": value for name, value in weights.items()}
     parameters |= {f"prior.{name}": as_array(value) for name, value in prior.items()}

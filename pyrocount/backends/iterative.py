@@ -45,7 +45,7 @@ class IterativeBackend(Backend):
     """
 
     remedies: ClassVar[Mapping[str, str]] = {
-        "constant": "take a decoder with a bias (--decoder mlp), or a smaller --lr",
+        "constant": "take a smaller --lr, or fewer latents (--latent-dim)",
         "ignored": "train longer (--epochs), with more --train-steps or a smaller --beta",
         # Without a leak nothing in the inference holds the posterior near the prior.
         "marginal": "infer with a --leak of 1, whose last posterior is a bound's, or train longer (--epochs)",

@@ -111,7 +111,7 @@ READINGS = {
         0,
         0,
         "The posterior mean of these latents is large and the same for all data: they do the work of a bias, at the "
-        "price of their KL divergence. Give the decoder a bias (--decoder mlp), or take a smaller --lr.",
+        "price of their KL divergence. Take a smaller --lr, or fewer latents (--latent-dim).",
     ),
     "information": _Reading(
         "information of the latents about the data, in nats",

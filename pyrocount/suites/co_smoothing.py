@@ -72,10 +72,10 @@ def _splits(context: EvaluationContext) -> Iterator[NDArray[np.int64]]:
 def _over_splits(context: EvaluationContext) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Returns bits per spike and accuracies of each split, by the name of the codes."""
     data, model = context.data, context.model
-    train, test = data.train_units(context.train_observations), context.test()[0]
+    train, (test, exposure) = data.train_units(context.train_observations), context.test()
     windows = {
         "train_exposure": None if data.train_exposure is None else data.train_exposure[: len(train)],
-        "exposure": context.test()[1],
+        "exposure": exposure,
     }
     labels = None
     if data.train_labels is not None and data.test_labels is not None:
