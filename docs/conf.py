@@ -29,6 +29,9 @@ include_patterns = [
     "tutorials/*.ipynb",
 ]
 
+# The search for documents does not walk through environments and runs.
+exclude_patterns = [".*", "build", "runs", "site"]
+
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

@@ -72,13 +72,17 @@ def test_a_silent_channel(recording):
 
 
 @pytest.mark.parametrize(
-    "line", ["poisson --encoder lin --decoder lin --input-dropout 0.25", "iterative-poisson --train-steps 8 --leak 1"]
+    "line",
+    [
+        "poisson --encoder lin --decoder lin --input-dropout 0.25",
+        "iterative-poisson --train-steps 8 --test-steps 8 --leak 1",
+    ],
 )
 def test_the_suite(command, tmp_path, capsys, recording, line):
     _, _, x, labels = recording
     np.savez(tmp_path / "recording.npz", x=x, labels=labels)
-    options = f"--data {tmp_path / 'recording.npz'} --likelihood poisson --latent-dim 2 --epochs 60 --lr 0.01 --name r"
-    assert command(f"--model {line} {options} --batch-size 32")[0] == 0
+    options = f"--data {tmp_path / 'recording.npz'} --likelihood poisson --latent-dim 2 --epochs 30 --lr 0.01 --name r"
+    assert command(f"--model {line} {options} --batch-size 16")[0] == 0
     run = tmp_path / "runs" / "r"
     assert main([str(run), "--suite", "co-smoothing", "--held-out", "0.3"]) == 0
     assert "co_smoothing_over_factor_analysis" in capsys.readouterr().out

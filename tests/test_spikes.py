@@ -87,8 +87,8 @@ def recording(tmp_path):
 @pytest.mark.parametrize("likelihood", ["poisson", "negbio"])
 @pytest.mark.parametrize("model", ["poisson", "negbio", "gaussian"])
 def test_every_family_beats_the_mean_rates(command, tmp_path, recording, model, likelihood):
-    line = f"--data {recording} --model {model} --likelihood {likelihood} --latent-dim 6 --epochs 60 --lr 0.01 --name r"
-    code, out, err = command(f"{line} --batch-size 50")
+    line = f"--data {recording} --model {model} --likelihood {likelihood} --latent-dim 6 --epochs 30 --lr 0.01 --name r"
+    code, out, err = command(f"{line} --batch-size 20")
     assert code == 0
     assert not [text for text in err if text.startswith("warning")]
     run = tmp_path / "runs" / "r"

@@ -32,7 +32,7 @@ def reconstructions(x: Array, reconstruction: Array, *, columns: int = 12, rows:
         for axis, data, model in zip(axes, x, reconstruction, strict=False):
             axis.plot(data, marker(data), color=DATA)
             axis.plot(model, marker(model), color=FIRST, linewidth=1)
-            # Few ticks: those of all axes together take longer to lay out than anything else of a fit's figures.
+            # Few ticks: those of all axes together take longer than anything else of a fit's figures.
             axis.locator_params(nbins=3)
             axis.tick_params(labelsize=6)
             axis.spines[["top", "right"]].set_visible(False)
@@ -228,7 +228,7 @@ def count_histograms(counts: Array, latents: Sequence[int]) -> Figure:
         counts: posterior counts, shape (..., K).
         latents: numbers of the latents to show, from 0 to K - 1.
     """
-    figure, axes = grid(len(latents), min(4, len(latents)), width=2.2, height=1.8)
+    figure, axes = grid(len(latents), 4, width=2.3, height=1.8, below=0.45)
     for axis, latent in zip(axes, latents, strict=False):
         values = counts[..., latent].ravel()
         mean, variance = float(values.mean(dtype=np.float64)), float(values.var(dtype=np.float64))
@@ -244,7 +244,7 @@ def count_histograms(counts: Array, latents: Sequence[int]) -> Figure:
         for distribution, style, color in distributions:
             axis.plot(centres, np.diff(distribution.cdf(edges)), style, color=color, markersize=2.5, linewidth=1)
         axis.set_yscale("log")
-        # Ticks within decades take longer to lay out than all the rest of a fit takes to draw.
+        # Ticks within decades take longer than all the rest of a fit takes to draw.
         axis.minorticks_off()
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.set_ylim(0.3 / values.size, 2)
@@ -318,7 +318,7 @@ def reconstructions_by_kind(pairs: Mapping[str, tuple[Array, Array]]) -> Figure:
         rows = np.concatenate([part for pair in pairs.values() for part in pair])
         labels = [label for kind in pairs for label in (kind, "model")]
         return mosaic(rows, len(first), (float(first.min()), float(first.max())), labels=labels)
-    figure, axes = grid(4 * len(pairs), 4, width=2.2, height=1.2)
+    figure, axes = grid(4 * len(pairs), 4, width=2.2, height=1.3, below=0.4)
     for row, (kind, (inputs, outputs)) in enumerate(pairs.items()):
         for axis, data, model in zip(axes[4 * row : 4 * row + 4], inputs, outputs, strict=False):
             axis.plot(data, marker(data), color=DATA)

@@ -75,18 +75,40 @@ def marker(points: Array) -> str:
 
 
 def legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
-    """Adds a legend of names and colours above the figure."""
+    """Adds a legend of names and colours at the top of the figure."""
     handles = [
         Line2D([], [], color=color, label=label, linewidth=4 if color == DATA else 1.5) for label, color in entries
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(entries), fontsize=7, frameon=False)
+    figure.legend(handles=handles, loc="upper center", borderaxespad=0.2, ncols=len(entries), fontsize=7, frameon=False)
 
 
 def grid(
-    number: int, columns: int, width: float = 0.7, height: float = 0.7, share: bool = False
+    number: int, columns: int, width: float, height: float, share: bool = False, below: float = 0.25
 ) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with a grid of axes, and the axes in one list."""
+    """Returns a figure with a grid of axes, and the axes in one list.
+
+    Margins are fixed, as a constrained layout of many axes takes longer than all other drawing of a fit.
+
+    Args:
+        number: number of pairs of axes.
+        columns: number of axes in a row.
+        width: width of one pair of axes with the space beside it, in inches.
+        height: height of one pair of axes with the space below it, in inches.
+        share: whether all axes have the same limits, and only the outer ones have labels.
+        below: space between rows, for ticks and titles, in inches.
+    """
     columns = min(columns, number)
     rows = math.ceil(number / columns)
-    figure = Figure(figsize=(width * columns + 0.4, height * rows + 0.3), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)
+    left, right, bottom, top, beside = 0.55, 0.1, 0.5, 0.42, 0.12 if share else 0.4
+    size = width * columns + left + right, height * rows + bottom + top
+    figure = Figure(figsize=size)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
+    figure.subplots_adjust(
+        left=left / size[0],
+        right=1 - right / size[0],
+        bottom=bottom / size[1],
+        top=1 - top / size[1],
+        wspace=beside / (width - beside),
+        hspace=below / (height - below),
+    )
+    return figure, list(axes.flat)
