@@ -20,7 +20,7 @@ from .sharding import shard_over_devices
 OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "adam": optax.scale_by_adam,
     "adamax": optax.scale_by_adamax,
-    "adamw": lambda: optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(0.01)),
+    "adamw": optax.scale_by_adam,
 }
 
 
@@ -85,6 +85,7 @@ def train(
     batch_size: int,
     peak: float,
     max_gradient_norm: float,
+    weight_decay: float = 0.0,
     seed: int,
     anneal: Callable[[float], Mapping[str, float]],
     monitor: Callable[[Any], Mapping[str, float]],
@@ -109,6 +110,7 @@ def train(
         batch_size: number of observations in a minibatch.
         peak: highest learning rate.
         max_gradient_norm: norm to which a larger gradient is clipped.
+        weight_decay: decoupled weight decay of parameters with more than one axis, in units of the learning rate.
         seed: random seed of the minibatches and samples.
         anneal: function called before each step with the progress of training, from 0 to 1; it returns the annealed
             values by name.
@@ -129,6 +131,9 @@ def train(
     steps = epochs * math.ceil(number_of_data / batch_size)
     size = min(batch_size, number_of_data)
     rule = OPTIMIZERS[optimizer]()
+    if weight_decay:
+        decay = optax.add_decayed_weights(weight_decay, lambda parts: jax.tree.map(lambda part: part.ndim > 1, parts))
+        rule = optax.chain(rule, decay)
     state = (parameters, rule.init(parameters))
     structure = jax.tree.structure(state)
     history: list[Row] = []

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pyrocount.options import FRACTION, POSITIVE_NUMBER, POSITIVE_WHOLE_NUMBER
+from pyrocount.options import FRACTION, NONNEGATIVE_NUMBER, POSITIVE_NUMBER, POSITIVE_WHOLE_NUMBER, USUAL, UsedWith
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,16 @@ class TrainingOptions:
     epochs: Annotated[int, "passes over the training data", POSITIVE_WHOLE_NUMBER] = 300
     batch_size: Annotated[int, "observations in a minibatch", POSITIVE_WHOLE_NUMBER] = 128
     optimizer: Annotated[Literal["adam", "adamax", "adamw"], "optimiser"] = "adam"
-    lr: Annotated[float, "peak learning rate", POSITIVE_NUMBER] = 2e-3
+    weight_decay: Annotated[
+        float,
+        "decoupled weight decay of the weights, not the biases, of encoder and decoder: a step shrinks them by --lr "
+        "times this; by default 5 for recordings with linear networks, .01 for adamw, else none",
+        NONNEGATIVE_NUMBER,
+        UsedWith("optimizer", lambda facts: facts["optimizer"] != "adamax", "adam or adamw"),
+    ] = USUAL
+    lr: Annotated[
+        float, "peak learning rate; by default .01 for recordings with linear networks, else .002", POSITIVE_NUMBER
+    ] = USUAL
     warmup: Annotated[float, "part of training in which the learning rate rises, before a cosine decay", FRACTION] = (
         0.01
     )

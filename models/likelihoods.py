@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from pyro.distributions import Bernoulli, Normal, TorchDistribution
@@ -60,6 +60,19 @@ class Likelihood(nn.Module):
             number: number of the data in each sum, or the length of all their windows together, shape (\\*shape).
         """
         return total / number
+
+
+def known_part(distribution: Any, x: Tensor) -> tuple[Any, Tensor]:
+    """Returns a distribution and data (N, \\*shape) such that the log-likelihood of missing values (NaN) is 0."""
+    known = ~x.isnan()
+    return distribution.mask(known), x.where(known, 0.0)
+
+
+def pointwise_log_likelihood(distribution: Any, x: Tensor) -> Tensor:
+    """Returns the log-likelihood of each datum, in nats, shape (..., N, \\*shape); 0 where it is missing (NaN)."""
+    masked, known = known_part(distribution, x)
+    log_likelihood: Tensor = masked.log_prob(known)
+    return log_likelihood
 
 
 class GaussianLikelihood(Likelihood):

@@ -88,8 +88,8 @@ class CountOptions:
     # Gumbel-softmax pass its cap and run away.
     initial_rate: Annotated[
         float,
-        "mean count of a latent under the prior, at the start of training; by default .5 where there is an encoder, "
-        "else .22",
+        "mean count of a latent under the prior, at the start of training; by default 10 for recordings with linear "
+        "networks, else .5 where there is an encoder, and .22 where there is none",
         POSITIVE_NUMBER,
     ] = USUAL
 
@@ -135,15 +135,16 @@ class EncoderOptions:
 
     encoder: Annotated[
         Literal["lin", "mlp", "conv"],
-        "network from data to posterior: linear, perceptron, convolutional; mlp by default, none in sparse coding "
-        "and iterative inference",
+        "network from data to posterior: linear, perceptron, convolutional; by default lin for recordings, else mlp, "
+        "none in sparse coding and iterative inference",
     ] = USUAL
     weight_norm: Annotated[bool, "normalise the weights of all layers"] = False
     input_dropout: Annotated[
         float,
-        "probability with which a value of an observation is hidden from the encoder in training",
+        "probability with which a value of an observation is hidden from the encoder in training; by default .25 for "
+        "recordings with linear networks, else 0",
         Accepted(lambda value: 0 <= value < 1, "a number from 0 to below 1"),
-    ] = 0.0
+    ] = USUAL
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class DecoderOptions:
 
     decoder: Annotated[
         Literal["lin", "mlp", "conv"],
-        "network from latents to data, likewise; mlp by default, lin where there is no encoder",
+        "network from latents to data, likewise; by default lin for recordings and where there is no encoder, else mlp",
     ] = USUAL
     output: Annotated[
         Literal["identity", "sigmoid", "tanh"],

@@ -197,6 +197,7 @@ def make_vae(
     shape: Sequence[int],
     *,
     shared_dispersion: bool = True,
+    missing: bool = False,
     infer: Callable[[Tensor, Tensor], Tensor] | None = None,
     **options: Any,
 ) -> VAE:
@@ -206,6 +207,7 @@ def make_vae(
         model: name of the model, a key of ``MODELS`` with latents in Pyro.
         shape: shape of one observation, (D,) or (channels, height, width).
         shared_dispersion: whether the posterior keeps the prior's total_count (negative binomial only).
+        missing: whether values may be missing (NaN), see ``VAE``.
         infer: function that gives codes (N, K) of data (N, D) for a dictionary (D, K), in the place of an encoder;
             needed by the models of sparse coding and by them alone, whose linear decoder has columns of unit norm.
         options: any of the model's options, see ``options``: ``latent_dim``, ``estimator`` (``"score"`` brings a
@@ -243,7 +245,8 @@ def make_vae(
         noise,
         shape,
         Baseline(shape) if chosen[LatentOptions].estimator == "score" else None,
-        networks.input_dropout,
+        networks.input_dropout or 0.0,
+        missing,
     )
 
 

@@ -17,7 +17,7 @@ from .adaptation import ROWS, batches, totals
 from .baseline import Baseline
 from .latents import Latent
 from .likelihoods import GaussianLikelihood as Gaussian
-from .likelihoods import Likelihood
+from .likelihoods import Likelihood, known_part
 from .networks import SparseEncoder, start_at
 from .standardization import Standardization
 
@@ -45,6 +45,8 @@ class VAE(PyroModule):
         baseline: network from data (N, \\*shape) to the expected ELBO (N,), for score-function gradients.
         input_dropout: probability with which a value of an observation is hidden from the encoder in training: it is
             replaced by the mean of the training data.
+        missing: whether values may be missing (NaN): these are left out of the likelihood, and the encoder receives the
+            mean of the training data in their place.
 
     Attributes:
         kl_weight: positive factor on the KL divergence; may be changed between steps, to anneal the divergence.
@@ -62,6 +64,7 @@ class VAE(PyroModule):
         shape: Sequence[int],
         baseline: Baseline | None = None,
         input_dropout: float = 0.0,
+        missing: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -71,6 +74,7 @@ class VAE(PyroModule):
         self.shape = tuple(shape)
         self.baseline = baseline
         self.input_dropout = input_dropout
+        self.missing = missing
         self.standardization = Standardization(self.shape)
         self.kl_weight = 1.0
         # Two models in one store must not share parameters.
@@ -89,6 +93,8 @@ class VAE(PyroModule):
             with poutine.scale(scale=self.kl_weight):
                 z = pyro.sample("z", as_event(self.latent.prior()))
             distribution = self.observed(z, exposure)
+            if self.missing:
+                distribution, x = known_part(distribution, x)
             pyro.sample("x", distribution.to_event(len(self.shape)), obs=x)
 
     def guide(self, x: Tensor, exposure: Tensor | None = None) -> None:

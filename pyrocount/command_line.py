@@ -67,7 +67,7 @@ def parse(arguments: Sequence[str]) -> Config:
     """
     given = vars(_parser().parse_args(arguments))
     # Absolute paths, so that a run can be resumed from another working directory.
-    for name in ("data", "data_dir"):
+    for name in ("data", "data_dir", "split", "trials"):
         if name in given and (name == "data_dir" or Path(given[name]).suffix):
             given[name] = str(user_path(given[name], name).resolve())
     if not given.get("resume"):

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pyrocount.data import default_scaling
-from pyrocount.data.options import DataOptions
+from pyrocount.data import NAMED, default_scaling
+from pyrocount.data.options import DataOptions, FileOptions
 from pyrocount.errors import InputError
 from pyrocount.inference.options import ObjectiveOptions, TrainingOptions
 from pyrocount.models import LIKELIHOODS, MODELS, ModelSpec
@@ -48,8 +48,13 @@ class RunOptions:
     ] = False
 
 
+# Recipe for counts from a file with linear networks, by which latent counts predict hidden channels of two recordings
+# no worse than factor analysis of the same size (docs/guide.md has the figures). Perceptrons, and encoders without
+# decay and hidden inputs, learn the noise of a few hundred trials; counts of high rates can fall as well as rise.
+RECORDINGS = {"input_dropout": 0.25, "weight_decay": 5.0, "lr": 0.01, "initial_rate": 10.0}
+
 # Groups of every run, beside those of its model.
-EVERY_RUN = (ModelOptions, DataOptions, ObjectiveOptions, TrainingOptions, RunOptions)
+EVERY_RUN = (ModelOptions, DataOptions, FileOptions, ObjectiveOptions, TrainingOptions, RunOptions)
 # Options that do not change the numbers of a run.
 PLACES = ("device", "download", "name", "out", "resume")
 
@@ -123,7 +128,7 @@ class Config(Options):
 def all_options() -> dict[str, Option]:
     """Returns the declarations of the options of all models, by name."""
     of_models = (group for spec in MODELS.values() for group in spec.groups)
-    return options_of(*dict.fromkeys([ModelOptions, DataOptions, *COMMON, *of_models, *EVERY_RUN]))
+    return options_of(*dict.fromkeys([ModelOptions, DataOptions, FileOptions, *COMMON, *of_models, *EVERY_RUN]))
 
 
 def choices_of(option: Option) -> tuple[str, ...]:
@@ -165,17 +170,23 @@ def _fill_in(options: dict[str, Any], spec: ModelSpec) -> None:
     # the integral on the digits, nearly so on MNIST (37.4 against 37.1, stein), and costs less.
     sampled = estimator == "score" or (options["model"] == "negbio" and estimator != "exact")
     scalings = {"gaussian": default_scaling(options["data"]), "bernoulli": "unit"}
-    usual = {
+    amortized = spec.inference == "encoder"
+    recorded = amortized and options["data"] not in NAMED and LIKELIHOODS[likelihood].is_count
+    network = "mlp" if amortized and not recorded else "lin"
+    usual: dict[str, Any] = {
         "estimator": estimator,
         "kl": "mc" if sampled else "exact",
         "scaling": scalings.get(likelihood, "none"),
-        "decoder": "mlp" if spec.inference == "encoder" else "lin",
+        "decoder": network,
+        "encoder": network,
     }
-    if spec.inference == "encoder":
-        usual["encoder"] = "mlp"
+    if recorded and {options["encoder"], options["decoder"]} <= {None, "lin"}:
+        usual |= RECORDINGS
+    else:
+        usual |= {"input_dropout": 0.0, "lr": 2e-3, "weight_decay": 0.01 if options["optimizer"] == "adamw" else None}
     if options["model"] == "predictive-coding":
         usual["leak"] = 1.0
-    options |= {name: value for name, value in usual.items() if options[name] is None}
+    options |= {name: value for name, value in usual.items() if name in options and options[name] is None}
     bounded = likelihood == "gaussian" and options["decoder"] != "lin"
     outputs = {"unit": "sigmoid", "symmetric": "tanh"} if bounded else {}
     options["output"] = options["output"] or outputs.get(options["scaling"], "identity")

@@ -43,6 +43,7 @@ class Accepted:
 
 
 POSITIVE_NUMBER = Accepted(lambda value: 0 < value < math.inf, "a positive number")
+NONNEGATIVE_NUMBER = Accepted(lambda value: 0 <= value < math.inf, "a number from 0")
 POSITIVE_WHOLE_NUMBER = Accepted(lambda value: value >= 1, "a positive whole number")
 WHOLE_NUMBER = Accepted(lambda value: value >= 0, "a whole number from 0")
 FRACTION = Accepted(lambda value: 0 <= value <= 1, "a number from 0 to 1")

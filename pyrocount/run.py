@@ -23,7 +23,7 @@ from torch import Tensor
 from pyrocount.backends import Backend, Evaluation, History, Model, build
 from pyrocount.config import Config, RunOptions, all_options
 from pyrocount.data import Dataset, load_dataset
-from pyrocount.data.options import DataOptions
+from pyrocount.data.options import DataOptions, FileOptions
 from pyrocount.errors import InputError
 
 if TYPE_CHECKING:
@@ -381,6 +381,8 @@ def load_data(config: Config) -> Dataset:
         download=options.download,
         whiten=options.whiten,
         exposure=options.exposure,
+        file=config[FileOptions],
+        split=options.split,
     )
     if options.flip and len(data.shape) != 3:
         raise InputError("flip", f"true for observations of shape {data.shape}", "images (channels, height, width)")

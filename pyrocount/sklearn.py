@@ -1,6 +1,7 @@
 """The models as a scikit-learn estimator."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, Self
@@ -8,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -15,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from pyrocount.backends import Backend, build
 from pyrocount.config import EVERY_RUN, Config, ModelOptions, all_options
 from pyrocount.data import from_array
+from pyrocount.data.options import FileOptions
 from pyrocount.errors import InputError
 from pyrocount.models import LIKELIHOODS, MODELS
 from pyrocount.models.registry import COMMON
@@ -26,7 +29,10 @@ Array = NDArray[np.floating[Any]]
 # Name of data in memory in the configuration.
 IN_MEMORY = "array"
 # Options of a run that have no place in an estimator, which receives its data and has a random state.
-ELSEWHERE = ("data", "data_dir", "download", "whiten", "exposure", "test_fraction", "seed", "name", "out", "resume")
+ELSEWHERE = (
+    *(item.name for item in fields(FileOptions)),
+    *("data", "data_dir", "download", "whiten", "exposure", "test_fraction", "split", "seed", "name", "out", "resume"),
+)
 # Parameters of the estimator and their defaults; None for the usual value of an option that not every model uses.
 ALWAYS_USED = {name for name, option in options_of(*EVERY_RUN, *COMMON).items() if option.used_with is None}
 DEFAULTS = {
@@ -40,8 +46,9 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     """Latent spike counts of data as a scikit-learn estimator.
 
     ``fit`` trains, ``transform`` gives the codes that probes read (for counts the logarithm of the posterior over the
-    prior mean), ``inverse_transform`` the means of the data given codes. Data are rows of features, as everywhere in
-    scikit-learn, and are scaled by ``scaling``. The parameters are the options of ``python -m pyrocount.fit``; None
+    prior mean), ``inverse_transform`` the means of the data given codes. Data are rows of features: arrays,
+    DataFrames or sparse matrices; they are scaled by ``scaling``. Counts may have been taken in windows of different
+    lengths, their exposure. The parameters are the options of ``python -m pyrocount.fit``; None
     stands for the usual value, and an option that the model has no use for is refused if it is given.
 
     Args:
@@ -83,22 +90,27 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         for name, value in {**DEFAULTS, "model": model, **options}.items():
             setattr(self, name, value)
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803  (scikit-learn's names)
+    def fit(self, X: Any, y: Any = None, exposure: Any = None) -> Self:  # noqa: N803  (scikit-learn's names)
         """Trains the model.
 
         Args:
             X: data, shape (N, features).
             y: ignored.
+            exposure: length of each observation's window, shape (N,), for likelihoods of counts.
 
         Raises:
-            InputError: naming a parameter that is out of range, or data that the likelihood does not take.
+            InputError: naming a parameter that is out of range, data that the likelihood does not take, or an exposure
+                that is not one positive number a row.
             NonFiniteLossError: if training diverges.
         """
-        X = validate_data(self, X, dtype=(np.float64, np.float32))  # noqa: N806
+        X = _dense(validate_data(self, X, dtype=(np.float64, np.float32), accept_sparse="csr"))  # noqa: N806
+        windows = _windows(exposure, len(X))
         seed = int(check_random_state(self.random_state).randint(2**31))
         given = {name: _plain(getattr(self, name)) for name in DEFAULTS}
         config = Config(data=IN_MEMORY, seed=seed, **given)
-        data = from_array(self._shaped(X), scaling=config.options["scaling"])
+        if windows is not None and not LIKELIHOODS[config.options["likelihood"]].is_count:
+            raise InputError("exposure", f"lengths with likelihood {config.options['likelihood']}", "poisson or negbio")
+        data = from_array(self._shaped(X), scaling=config.options["scaling"], exposure=windows)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             backend = build(config, data.shape)
@@ -116,13 +128,23 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.config_ = config.options
         self._weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in backend.weights().items()}
         self._units: dict[str, Any] = {"shape": list(data.shape), "offset": data.offset, "scale": data.scale}
+        self._units["exposure"] = windows is not None
         self._build()
         return self
 
-    def transform(self, X: Any) -> Array:  # noqa: N803
-        """Returns the codes of data (N, features), shape (N, K)."""
-        units, dtype = self._in_units(X)
-        return self._backend.code(units, seed=self._seed).astype(dtype)
+    def fit_transform(self, X: Any, y: Any = None, exposure: Any = None) -> Array:  # noqa: N803
+        """Trains the model on data (N, features) and returns their codes, shape (N, K); see ``fit``."""
+        return self.fit(X, y, exposure).transform(X, exposure)
+
+    def transform(self, X: Any, exposure: Any = None) -> Array:  # noqa: N803
+        """Returns the codes of data (N, features), shape (N, K).
+
+        Args:
+            X: data, shape (N, features).
+            exposure: length of each observation's window, shape (N,), if the model was fitted with lengths.
+        """
+        units, windows, dtype = self._in_units(X, exposure)
+        return self._backend.code(units, windows, seed=self._seed).astype(dtype)
 
     def inverse_transform(self, X: Any) -> Array:  # noqa: N803
         """Returns means of the data, in their units, (N, features), at the mean latents that codes (N, K) stand for."""
@@ -133,10 +155,10 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             raise InputError("X", f"shape {codes.shape}", f"(N, {latents})")
         return self._in_features(self._backend.mean_of_code(codes))
 
-    def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
-        """Returns the ELBO of data (N, features) in the units of training, in nats per observation."""
-        units, _ = self._in_units(X)
-        return -self._backend.evaluate(units, seed=self._seed).metrics["nelbo"]
+    def score(self, X: Any, y: Any = None, exposure: Any = None) -> float:  # noqa: N803
+        """Returns the ELBO of data (N, features), in their units in training, in nats per observation."""
+        units, windows, _ = self._in_units(X, exposure)
+        return -self._backend.evaluate(units, windows, seed=self._seed).metrics["nelbo"]
 
     def sample(self, n_samples: int = 1, *, random_state: Any = None) -> Array:
         """Draws data from the model, in their units, shape (n_samples, features).
@@ -174,13 +196,11 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         """Returns an estimator with the model of a run folder.
 
         Raises:
-            InputError: if the folder holds no finished run, or one with an exposure, for which rows have no place.
+            InputError: if the folder holds no finished run.
         """
         run = Run(path)
         weights, _ = run.load_weights()
         config, units = run.config, run.units
-        if "exposure" in config.options or units.get("exposure"):
-            raise InputError("path", f"{path} of counts in windows of known lengths", "a run without an exposure")
         shape = units["shape"]
         options: dict[str, Any] = {name: config.options.get(name) for name in DEFAULTS}
         found = cls(**options, image_shape=tuple(shape) if len(shape) == 3 else None, random_state=config.seed)
@@ -218,17 +238,22 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             raise InputError("image_shape", self.image_shape, expected)
         return X.reshape(-1, *shape)
 
-    def _in_units(self, X: Any) -> tuple[Array, Any]:  # noqa: N803
-        """Returns data as the model takes them, and the dtype of the results."""
+    def _in_units(self, X: Any, exposure: Any) -> tuple[Array, Array | None, Any]:  # noqa: N803
+        """Returns data and exposure as the model takes them, and the dtype of the results."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)  # noqa: N806
+        X = validate_data(self, X, dtype=(np.float64, np.float32), accept_sparse="csr", reset=False)  # noqa: N806
+        X = _dense(X)  # noqa: N806
+        windows = _windows(exposure, len(X))
+        if (windows is not None) != bool(self._units.get("exposure")):
+            wanted = "None, as in fit" if windows is not None else "the lengths of the windows, as in fit"
+            raise InputError("exposure", "None" if windows is None else "lengths of windows", wanted)
         units = (X.astype(np.float64) - self._units["offset"]) / self._units["scale"]
         units = units.reshape(-1, *self._units["shape"])
         likelihood = self._backend.likelihood
         if not likelihood.accepts(torch.from_numpy(units)):
             wanted = f"{likelihood.support} for likelihood {self.config_['likelihood']}"
             raise InputError("X", f"values that are not all {likelihood.support}", wanted)
-        return units, X.dtype
+        return units, windows, X.dtype
 
     def _in_features(self, values: Array) -> Array:
         features: Array = (values * self._units["scale"] + self._units["offset"]).reshape(len(values), -1)
@@ -242,6 +267,7 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         # Iterative inference draws counts.
         tags.non_deterministic = self.model in MODELS and MODELS[self.model].inference == "iterative"
+        tags.input_tags.sparse = True
         tags.input_tags.positive_only = self.likelihood in LIKELIHOODS and LIKELIHOODS[self.likelihood].is_count
         return tags
 
@@ -254,6 +280,25 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         super().__setstate__(state)
         if "_weights" in state:
             self._build()
+
+
+def _dense(X: Any) -> Array:  # noqa: N803
+    dense: Any = X.toarray() if issparse(X) else X  # type: ignore[attr-defined]
+    return dense
+
+
+def _windows(exposure: Any, number: int) -> NDArray[np.float32] | None:
+    """Returns lengths of windows as an array.
+
+    Raises:
+        InputError: naming ``exposure``, if it is not one positive number a row.
+    """
+    if exposure is None:
+        return None
+    lengths = np.asarray(exposure, np.float32)
+    if lengths.shape != (number,) or not ((lengths > 0) & (lengths < np.inf)).all():
+        raise InputError("exposure", f"shape {lengths.shape}", f"{number} positive numbers, one a row of X")
+    return lengths
 
 
 def _plain(value: Any) -> Any:

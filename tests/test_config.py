@@ -1,6 +1,7 @@
 """Options: each has its effect, and those that are bad, do not go together or have no use are refused."""
 
 import re
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pyrocount.config import Config, all_options
-from pyrocount.data.options import DataOptions
+from pyrocount.data.options import DataOptions, FileOptions
 from pyrocount.errors import InputError
 from pyrocount.fit import fit, main
 from pyrocount.inference.options import TrainingOptions
@@ -79,6 +80,7 @@ EFFECTS = [
         {"batch_size": 7},
         {"optimizer": "adamax"},
         {"optimizer": "adamw"},
+        {"weight_decay": 2.0},
         {"lr": 0.3},
         {"warmup": 0.2},
         {"max_gradient_norm": 0.01},
@@ -107,10 +109,11 @@ def test_the_same_options_have_the_same_effect(outcome):
 
 
 def test_all_options_are_tried():
-    """Options of iterative models are in test_iterative_fit.py, places below and in test_fit.py."""
+    """Options of iterative models are in test_iterative_fit.py, of files in test_recordings.py and test_missing.py."""
     tried = {name for base, changed in EFFECTS for name in changed}
     iterative = {"train_steps", "test_steps", "step_size", "leak", "drive", "step_kl"}
-    assert tried | iterative == set(all_options()) - {"data_dir", "download", "device", "name", "out", "resume"}
+    files = {"split", *(field.name for field in fields(FileOptions))}
+    assert tried | iterative | files == set(all_options()) - {"data_dir", "download", "device", "name", "out", "resume"}
 
 
 def test_a_folder_of_images_gives_the_patches(outcome, tmp_path):
@@ -176,7 +179,7 @@ def test_none_is_not_given():
         ("--scale inf", "--scale: got inf, expected a positive number"),
         ("--test-fraction 1", "--test-fraction: got 1.0, expected a number between 0 and 1"),
         ("--seed -1", "--seed: got -1, expected a whole number from 0"),
-        ("--data missing.npy", "missing.npy, which does not exist, expected a .npy or .npz file"),
+        ("--data missing.npy", "missing.npy, which does not exist, expected a .npy, .npz,"),
         ("--data digitz", "--data: got 'digitz', expected one of digits, patches, mnist"),
         ("--data ''", "--data: got '', expected"),
         (

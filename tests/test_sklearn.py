@@ -1,8 +1,10 @@
 import pickle
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -12,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import pyrocount
 from pyrocount import CountVAE
 from pyrocount.config import all_options
+from pyrocount.data.options import FileOptions
 from pyrocount.errors import InputError
 from pyrocount.models import VAE
 
@@ -152,6 +155,7 @@ def test_bad_parameters(options, data, problem):
 
 def test_every_option_of_the_command_line_is_a_parameter():
     elsewhere = {"data", "data_dir", "download", "whiten", "exposure", "test_fraction", "seed", "name", "out", "resume"}
+    elsewhere |= {"split", *(field.name for field in fields(FileOptions))}
     assert set(all_options()) - set(CountVAE().get_params()) == elsewhere
     for name, value in CountVAE().get_params().items():
         if name in all_options():
@@ -161,12 +165,15 @@ def test_every_option_of_the_command_line_is_a_parameter():
     assert CountVAE().get_params()["temperature"] is None
 
 
-def test_runs_with_windows_are_refused(tmp_path, command):
-    np.savez(tmp_path / "spikes.npz", x=RNG.poisson(2.0, (60, 5)), exposure=np.full(60, 2.0))
+def test_runs_with_windows_ask_for_them(tmp_path, command):
+    x = RNG.poisson(2.0, (60, 5))
+    np.savez(tmp_path / "spikes.npz", x=x, exposure=np.full(60, 2.0))
     data = f"--data {tmp_path / 'spikes.npz'} --likelihood poisson"
     assert command(f"--model poisson --epochs 1 --latent-dim 2 --name run {data}")[0] == 0
-    with pytest.raises(InputError, match=r"path: got .* of counts in windows of known lengths"):
-        CountVAE.load(tmp_path / "runs" / "run")
+    vae = CountVAE.load(tmp_path / "runs" / "run")
+    assert vae.transform(x, np.full(60, 2.0)).shape == (60, 2)
+    with pytest.raises(InputError, match="exposure: got None, expected the lengths of the windows, as in fit"):
+        vae.transform(x)
 
 
 def test_bad_codes_and_numbers():
@@ -178,3 +185,31 @@ def test_bad_codes_and_numbers():
         vae.inverse_transform(np.zeros((2, 3)))
     with pytest.raises(InputError, match="n_samples: got 0"):
         vae.sample(0)
+
+
+def test_counts_in_windows_of_different_lengths(tmp_path):
+    """Sparse counts and a DataFrame give the codes of the array; a window twice as long has twice the counts."""
+    pandas = pytest.importorskip("pandas")
+    exposure = np.where(np.arange(120) % 2, 1.0, 2.0)
+    rates = np.exp(1 + 0.8 * np.outer(GROUP - 0.5, [1, 1, 1, -1, -1, -1]))
+    counts = np.random.default_rng(1).poisson(rates * exposure[:, None]).astype(float)
+    options = SMALL | {"epochs": 60, "likelihood": "poisson", "batch_size": 32}
+    vae = CountVAE("poisson", **options).fit(counts, exposure=exposure)
+    codes = vae.transform(counts, exposure)
+    assert LogisticRegression().fit(codes[:80], GROUP[:80]).score(codes[80:], GROUP[80:]) > 0.8
+    for other in (csr_array(counts), pandas.DataFrame(counts)):
+        again = CountVAE("poisson", **options).fit(other, exposure=exposure)
+        np.testing.assert_array_equal(again.transform(other, exposure), codes)
+    blind = CountVAE("poisson", **options).fit(counts)
+    assert vae.score(counts, exposure=exposure) > blind.score(counts)
+    loaded = CountVAE.load(vae.save(tmp_path / "run"))
+    np.testing.assert_array_equal(loaded.transform(counts, exposure), codes)
+    for bad, message in [
+        (exposure[:3], r"exposure: got shape \(3,\), expected 120 positive numbers, one a row of X"),
+        (-exposure, "exposure: got shape .* expected 120 positive numbers"),
+        (None, "exposure: got None, expected the lengths of the windows, as in fit"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            vae.transform(counts, bad)
+    with pytest.raises(InputError, match="exposure: got lengths with likelihood gaussian, expected poisson or negbio"):
+        CountVAE("poisson", **SMALL).fit(counts, exposure=exposure)

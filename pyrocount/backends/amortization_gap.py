@@ -8,6 +8,7 @@ from torch import Tensor
 from pyrocount.distributions import SteinChen
 from pyrocount.errors import InputError
 from pyrocount.models import VAE, CountLatent
+from pyrocount.models.likelihoods import pointwise_log_likelihood
 from pyrocount.progress import progress_bar
 
 from .amortized_evaluation import evaluation_mode
@@ -88,4 +89,4 @@ def _nelbo(vae: VAE, posterior: Any, z: Tensor, x: Tensor, exposure: Tensor | No
     """Returns the negative ELBO of each observation, shape (N,), by samples (S, N, K) of its posterior."""
     observed = vae.observed(z, exposure)
     kl: Tensor = vae.latent.divergence(posterior).sum(-1)
-    return kl - observed.log_prob(x).flatten(2).sum(2).mean(0)
+    return kl - pointwise_log_likelihood(observed, x).flatten(2).sum(2).mean(0)

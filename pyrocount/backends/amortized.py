@@ -19,6 +19,7 @@ from pyrocount.models import (
     LaplaceLatent,
     SparseLatent,
 )
+from pyrocount.models.likelihoods import pointwise_log_likelihood
 from pyrocount.models.options import LatentOptions, RelaxationOptions
 from pyrocount.models.vae import as_event
 
@@ -123,7 +124,7 @@ class AmortizedBackend(Backend):
             with torch.no_grad(), evaluation_mode(vae, derived_seed(seed, numbers.start)):
                 z = posterior.sample((len(numbers),))
                 observed = vae.observed(z, windows)
-                pointwise = observed.log_prob(data)
+                pointwise = pointwise_log_likelihood(observed, data)
                 drawn = [z, pointwise.flatten(2).sum(2), as_event(vae.latent.prior()).log_prob(z)]
                 drawn.append(posterior.log_prob(z) if self.has_density else torch.zeros_like(drawn[1]))
                 if replicate:
@@ -154,7 +155,7 @@ class AmortizedBackend(Backend):
                 data, windows = self.tensors(x[rows], None if exposure is None else exposure[rows])
                 z = vae.posterior(data, windows).rsample((RELAXED_SAMPLES,))
                 observed = vae.observed(z, windows)
-                parts.append(-observed.log_prob(data).flatten(2).sum(2).mean(0).cpu().numpy())
+                parts.append(-pointwise_log_likelihood(observed, data).flatten(2).sum(2).mean(0).cpu().numpy())
         return np.concatenate(parts)
 
     def amortization_gap(

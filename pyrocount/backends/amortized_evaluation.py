@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrocount.metrics import active_latents, r_squared_per_observation
+from pyrocount.metrics import active_latents, r_squared_per_observation, squared_errors
 from pyrocount.models import VAE, CategoricalLatent, GaussianLikelihood, linear_weight
+from pyrocount.models.likelihoods import pointwise_log_likelihood
 
 from .evaluation import Array, Evaluation, joined, summary
 
@@ -50,14 +51,14 @@ def _evaluate_batch(vae: VAE, x: Tensor, exposure: Tensor | None, samples: int) 
     posterior = vae.posterior(x, exposure)
     z = posterior.sample((samples,))
     observed = vae.observed(z, exposure)
-    nll = -observed.log_prob(x).flatten(2).sum(2)
+    nll = -pointwise_log_likelihood(observed, x).flatten(2).sum(2)
     predictions, data = observed.mean.cpu().numpy(), x.cpu().numpy()
     return {
         "nll": nll.T.cpu().numpy(),
         "kl": vae.latent.divergence(posterior).cpu().numpy(),
         "mean": posterior.mean.cpu().numpy(),
         "variance": posterior.variance.cpu().numpy(),
-        "squares": np.square(predictions - data, dtype=np.float64).mean(tuple(range(2, predictions.ndim))).T,
+        "squares": squared_errors(data, predictions).T,
         "r2": r_squared_per_observation(data, predictions).T,
         "counts": vae.latent.activity(z).transpose(0, 1).cpu().numpy(),
         "predictions": predictions[0],

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pyrocount.config import Config
 from pyrocount.data import Dataset
-from pyrocount.data.options import DataOptions
+from pyrocount.data.options import DataOptions, FileOptions
 from pyrocount.errors import InputError
 from pyrocount.inference import SPARSE_CODERS, ScoreFunction_ELBO, StrictMeanField_ELBO, cosine
 from pyrocount.inference import train as train_module
@@ -43,6 +43,7 @@ def build(config: Config, shape: Sequence[int], device: torch.device) -> VAE:
             config.model,
             shape,
             shared_dispersion=config[DivergenceOptions].kl == "shared",
+            missing=config[FileOptions].missing == "mask",
             infer=_sparse_coder(config),
             **options,
         ).to(device)
@@ -141,13 +142,14 @@ def _sparse_coder(config: Config) -> Callable[[Tensor, Tensor], Tensor] | None:
 
 
 def _optimizer(options: TrainingOptions, vae: VAE) -> torch.optim.Optimizer:
-    match options.optimizer:
-        case "adamax":
-            return torch.optim.Adamax(vae.parameters(), lr=options.lr)
-        case "adamw":
-            return torch.optim.AdamW(vae.parameters(), lr=options.lr, fused=True)
-        case _:
-            return torch.optim.Adam(vae.parameters(), lr=options.lr, fused=True)
+    if options.optimizer == "adamax":
+        return torch.optim.Adamax(vae.parameters(), lr=options.lr)
+    if not options.weight_decay:
+        return torch.optim.Adam(vae.parameters(), lr=options.lr, fused=True)
+    weights = [part for net in (vae.encoder, vae.decoder) for part in net.parameters() if part.dim() > 1]
+    others = [part for part in vae.parameters() if all(part is not weight for weight in weights)]
+    groups = [{"params": weights, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=options.lr, fused=True)
 
 
 def _placed(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -51,7 +51,8 @@ class Draws:
         log_likelihood: log p(x | z), in nats, shape (S, N).
         log_prior: log p(z), in nats, shape (S, N).
         log_posterior: log q(z | x), in nats, shape (S, N).
-        replicates: data drawn given each sample, shape (S, N, \\*shape), where they were asked for.
+        replicates: data drawn given each sample, shape (S, N, \\*shape), where they were asked for; NaN where the data
+            are missing.
         pointwise_log_likelihood: log p of each datum given z, in nats, shape (S, N, \\*shape), where replicates were
             asked for.
     """
@@ -124,7 +125,7 @@ class Backend(ABC):
             InputError: naming ``data``.
         """
         for part in chain(*(torch.from_numpy(part).split(10_000) for part in (data.train, data.test))):
-            if not self.likelihood.accepts(data.to_units(part)):
+            if not self.likelihood.accepts(data.to_units(part).nan_to_num(nan=0.0)):
                 problem = f"{data.name}, whose values are not all {self.likelihood.support}"
                 wanted = f"{self.likelihood.support} for --likelihood {config[LikelihoodOptions].likelihood}"
                 raise InputError("data", problem, wanted)
@@ -263,7 +264,10 @@ class Backend(ABC):
             drawn = joined([sampler(part).arrays() for part in _chunks(samples)])
             # Observations first, as batches follow each other.
             parts.append({name: part.swapaxes(0, 1) for name, part in drawn.items()})
-        return Draws(**{name: part.swapaxes(0, 1) for name, part in joined(parts).items()})
+        whole = Draws(**{name: part.swapaxes(0, 1) for name, part in joined(parts).items()})
+        if whole.replicates is not None:
+            whole.replicates[:, np.isnan(x)] = np.nan
+        return whole
 
     def log_weights(
         self,
@@ -393,7 +397,7 @@ class Backend(ABC):
         """
         by_information = np.argsort(-evaluation.latent_kl)
         shown, _ = data.held_out(DRAWN)
-        limits = float(shown.min()), float(shown.max())
+        limits = float(np.nanmin(shown)), float(np.nanmax(shown))
         _, samples, _ = self.prior_draws(GENERATED, seed=config.seed)
         relaxed = config.relaxation_options
         objective = f"{self.objective} (annealed{', relaxed' if relaxed else ''})"

@@ -215,7 +215,8 @@ def _one_sample(
     posterior = family.distribution(potentials).to_event(1)
     z = posterior.sample(key_z)
     observed = model.observation_distribution(parameters, z, exposure)
-    pointwise = observed.log_prob(x)
+    known = ~jnp.isnan(x)
+    pointwise = jnp.where(known, observed.log_prob(jnp.where(known, x, 0.0)), 0.0)
     log_likelihood = pointwise.reshape(len(x), -1).sum(1)
     log_posterior = posterior.log_prob(z) if has_density else jnp.zeros_like(log_likelihood)
     drawn = z, log_likelihood, model.prior(parameters).to_event(1).log_prob(z), log_posterior

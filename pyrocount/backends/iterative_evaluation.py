@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from pyrocount.inference.natural_gradient import Record, Snapshot, State
-from pyrocount.metrics import r_squared_per_observation
+from pyrocount.metrics import r_squared_per_observation, squared_errors
 from pyrocount.models.iterative import ACTIVATIONS
 
 from .evaluation import Array as FloatArray
@@ -96,9 +96,9 @@ def _curve_points(activation: str) -> Record:
 
     def record(state: State, snapshot: Snapshot, x: Array, exposure: Array | None = None) -> tuple[Array, ...]:
         rows = x.reshape(len(x), -1)
-        error = jnp.square(rows - snapshot.reconstruction.reshape(rows.shape)).sum(1)
-        varied = rows.max(1) > rows.min(1)
-        total = jnp.where(varied, jnp.square(rows - rows.mean(1, keepdims=True)).sum(1), jnp.nan)
+        error = jnp.nansum(jnp.square(rows - snapshot.reconstruction.reshape(rows.shape)), 1)
+        varied = jnp.nanmax(rows, 1) > jnp.nanmin(rows, 1)
+        total = jnp.where(varied, jnp.nansum(jnp.square(rows - jnp.nanmean(rows, 1, keepdims=True)), 1), jnp.nan)
         return 1 - error / total, (ACTIVATIONS[activation](snapshot.z) == 0).mean(1), snapshot.free_energy
 
     return record
@@ -111,13 +111,12 @@ def _final(iterative: Iterative, state: State, x: Array, exposure: Array | None 
     counts = jnp.asarray(state.z) if iterative.model.has_counts else iterative.model.activity(state.z)
     posterior = problem.family.distribution(state.potentials)
     data, predictions = np.asarray(x), np.asarray(terms.prediction)
-    squares = np.square(predictions - data, dtype=np.float64).mean(tuple(range(1, data.ndim)))
     return {
         "nll": np.asarray(terms.nll)[:, None],
         "kl": np.asarray(problem.family.kl(state.potentials, problem.prior)),
         "mean": np.asarray(posterior.mean),
         "variance": np.asarray(posterior.variance),
-        "squares": squares[:, None],
+        "squares": squared_errors(data, predictions)[:, None],
         "r2": r_squared_per_observation(data, predictions)[:, None],
         "counts": np.asarray(counts)[:, None],
         "predictions": predictions,
@@ -126,5 +125,5 @@ def _final(iterative: Iterative, state: State, x: Array, exposure: Array | None 
 
 def _variance(x: FloatArray) -> FloatArray:
     """Returns the variance of each observation; infinite for a constant one, which no error makes diverge."""
-    variance = np.var(x, tuple(range(1, x.ndim)), dtype=np.float64)
+    variance = np.nanvar(x, tuple(range(1, x.ndim)), dtype=np.float64)
     return np.where(variance > 0, variance, np.inf)

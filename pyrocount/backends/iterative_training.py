@@ -98,6 +98,7 @@ def train(
         batch_size=options.batch_size,
         peak=options.lr,
         max_gradient_norm=options.max_gradient_norm,
+        weight_decay=options.weight_decay or 0.0,
         seed=config.seed,
         anneal=partial(annealed, config),
         monitor=monitor,

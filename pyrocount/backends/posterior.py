@@ -26,6 +26,7 @@ def to_arviz(
     seed: int = 0,
     observations: Sequence[Any] | None = None,
     latents: Sequence[str] | None = None,
+    channels: Sequence[str] | None = None,
 ) -> "DataTree":
     """Draws posterior latents of data, and all that belongs to them, for ArviZ.
 
@@ -40,13 +41,14 @@ def to_arviz(
         seed: seed of the samples.
         observations: names of the observations; by default their numbers.
         latents: names of the latents of the first restart; by default their numbers.
+        channels: names of the features of data (N, features), which are then the dimension ``channel``.
 
     Returns:
         The tree of ``pyrocount.diagnostics.chains_to_arviz``.
 
     Raises:
-        InputError: naming ``models``, ``samples``, ``observations`` or ``latents``, if they do not fit together, ``x``,
-            if it does not have the shape, or ``diagnostics``, if arviz-base is not installed.
+        InputError: naming ``models``, ``samples``, ``observations``, ``latents`` or ``channels``, if they do not fit
+            together, ``x``, if it does not have the shape, or ``diagnostics``, if arviz-base is not installed.
     """
     if samples < 1:
         raise InputError("samples", samples, "a positive whole number")
@@ -82,6 +84,7 @@ def to_arviz(
         symmetric=first.is_symmetric,
         observations=observations,
         latents=latents,
+        channels=channels,
     )
 
 

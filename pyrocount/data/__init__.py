@@ -1,18 +1,22 @@
 """Data sets as arrays: named sets, the user's files, patches of images, and seeded splits."""
 
-from .dataset import NAMED, SCALINGS, Dataset, default_scaling, from_array, load_dataset
-from .files import read_array, user_path
+from .dataset import SCALINGS, Dataset, default_scaling, from_array, load_dataset
+from .files import Observations, read_array, read_observations
+from .options import NAMED
 from .patches import normalise_contrast, whiten
+from .paths import user_path
 
 __all__ = [
     "NAMED",
     "SCALINGS",
     "Dataset",
+    "Observations",
     "default_scaling",
     "from_array",
     "load_dataset",
     "normalise_contrast",
     "read_array",
+    "read_observations",
     "user_path",
     "whiten",
 ]

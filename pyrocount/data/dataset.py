@@ -11,14 +11,16 @@ from torch import Tensor
 
 from pyrocount.errors import InputError
 
-from .files import read_observations, user_path
+from .files import read_observations
+from .options import NAMED, FileOptions
 from .patches import load_patches
+from .paths import user_path
+from .splits import block_rows, group_rows, marked_rows, random_rows
 from .vision import SETS, load_vision
 
 Array = NDArray[Any]
 
-# Names of the data sets that need no file, and of the scalings.
-NAMED = ("digits", "patches", *SETS)
+# Names of the scalings.
 SCALINGS = ("standard", "unit", "symmetric", "none")
 
 
@@ -37,6 +39,12 @@ class Dataset:
         test_exposure: window length of each held-out observation, shape (M,), where it is known.
         train_labels: class of each training observation, shape (N,), where it is known.
         test_labels: class of each held-out observation, shape (M,), where it is known.
+        label_names: names of the classes 0, 1 and so on, where they are not whole numbers.
+        channels: names of the features, where they are known.
+        train_trials: trial of each training observation, shape (N,); its number in the file, if that has no trials.
+        test_trials: trial of each held-out observation, shape (M,).
+        train_times: number of the bin of each training observation in its trial, shape (N,), for several bins a trial.
+        test_times: the same of each held-out observation, shape (M,).
     """
 
     name: str
@@ -48,6 +56,12 @@ class Dataset:
     test_exposure: NDArray[np.float32] | None = None
     train_labels: NDArray[np.int64] | None = None
     test_labels: NDArray[np.int64] | None = None
+    label_names: tuple[str, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    train_trials: Array | None = None
+    test_trials: Array | None = None
+    train_times: NDArray[np.int64] | None = None
+    test_times: NDArray[np.int64] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,7 +107,7 @@ class Dataset:
 class _Raw:
     """Original values of a data set, and the limits between which they can lie, where these are known.
 
-    Exposure and labels are those of all observations, with the training observations first.
+    What describes observations does so for all of them, with the training observations first.
     """
 
     train: Array
@@ -101,6 +115,11 @@ class _Raw:
     labels: Array | None = None
     exposure: Array | None = None
     limits: tuple[float, float] | None = None
+    label_names: tuple[str, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    trials: Array | None = None
+    times: Array | None = None
+    groups: Array | None = None
 
 
 def default_scaling(data: str) -> str:
@@ -126,12 +145,14 @@ def load_dataset(
     download: bool = False,
     whiten: bool = True,
     exposure: float | None = None,
+    file: FileOptions | None = None,
+    split: str = "random",
 ) -> Dataset:
     """Loads observations, sets a part aside for testing, and scales both parts.
 
     Args:
         data: ``"digits"``, scikit-learn's 1797 handwritten digits of 8 x 8 pixels; ``"patches"``, patches of natural
-            images; a set that torchvision knows, with its official split; or the path of a ``.npy`` or ``.npz`` file.
+            images; a set that torchvision knows, with its official split; or the path of a file, see ``DataOptions``.
         seed: random seed of the choice of held-out observations and of patches.
         test_fraction: fraction of the digits, or of the observations in a file, that is held out, between 0 and 1. At
             least one observation is held out, and at least one is kept. Patches and the sets of torchvision have
@@ -142,7 +163,10 @@ def load_dataset(
         data_dir: folder in which torchvision keeps its sets; or for patches, a folder or an array file of images.
         download: whether torchvision may download a missing set.
         whiten: whether the images for patches are whitened.
-        exposure: length of every observation window; by default the array ``exposure`` of an ``.npz`` file, or none.
+        exposure: length of every observation window; by default the array ``exposure`` of a file, or none.
+        file: names of the arrays or columns of a file, and what becomes of its bins and missing values.
+        split: ``"random"``, which keeps groups and trials of several bins whole, ``"block"``, or the path of a file
+            that marks held-out observations, see ``splits``.
 
     Raises:
         InputError: naming the argument, its value and the expected values.
@@ -150,15 +174,13 @@ def load_dataset(
     scaling = default_scaling(data) if scaling is None else scaling
     if scaling not in SCALINGS:
         raise InputError("scaling", repr(scaling), f"one of {', '.join(SCALINGS)}")
-    raw = _load(data, seed, data_dir, download, whiten)
+    raw = _load(data, seed, data_dir, download, whiten, file)
     name = data if data in NAMED else Path(data).stem
     train, test, exposures = raw.train, raw.test, raw.exposure
     if exposure is not None:
         exposures = np.full(len(train) + (0 if test is None else len(test)), exposure)
     if test is None:
-        order = np.random.default_rng(seed).permutation(len(train))
-        held_out = min(max(1, round(test_fraction * len(train))), len(train) - 1)
-        rows = order[held_out:], order[:held_out]
+        rows = _split(raw, split, test_fraction, seed)
         train, test = (train[part] for part in rows)
     else:
         rows = np.arange(len(train)), np.arange(len(train), len(train) + len(test))
@@ -167,18 +189,24 @@ def load_dataset(
         for values, dtype in ((exposures, np.float32), (raw.labels, np.int64))
         for part in rows
     ]
+    trials = np.arange(sum(map(len, rows))) if raw.trials is None else raw.trials
+    beside += [raw.label_names, raw.channels, *(trials[part] for part in rows)]
+    beside += [None if raw.times is None else raw.times[part] for part in rows]
     offset, scale = _scaling(scaling, train, test, raw.limits, data)
     train, test = (_in_units(part, offset, scale, data) for part in (train, test))
     return Dataset(name, train, test, offset, scale, *beside)
 
 
-def from_array(values: Array, *, scaling: str = "standard", name: str = "array") -> Dataset:
+def from_array(
+    values: Array, *, scaling: str = "standard", name: str = "array", exposure: NDArray[np.float32] | None = None
+) -> Dataset:
     """Builds a data set from an array, with all of its observations both for training and for testing.
 
     Args:
         values: observations, shape (N, \\*shape).
         scaling: name of a scaling, as in ``load_dataset``.
         name: name of the data set, for titles and errors.
+        exposure: length of each observation's window, shape (N,), where it is known.
 
     Raises:
         InputError: naming ``scaling``, if it is unknown, or ``data``, if the values do not vary but are to be scaled.
@@ -187,10 +215,24 @@ def from_array(values: Array, *, scaling: str = "standard", name: str = "array")
         raise InputError("scaling", repr(scaling), f"one of {', '.join(SCALINGS)}")
     offset, scale = _scaling(scaling, values, values, None, name)
     units = _in_units(values, offset, scale, name)
-    return Dataset(name, units, units, offset, scale)
+    return Dataset(name, units, units, offset, scale, exposure, exposure)
 
 
-def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bool) -> _Raw:
+def _split(raw: _Raw, split: str, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the numbers of the observations for training, and of those that are held out."""
+    number = len(raw.train)
+    if split not in ("random", "block"):
+        return marked_rows(user_path(split, "split"), number)
+    if raw.groups is not None:
+        return group_rows(raw.groups, fraction, seed, "groups")
+    if split == "block":
+        return block_rows(number, fraction, seed)
+    if raw.times is not None and raw.trials is not None and len(np.unique(raw.trials)) > 1:
+        return group_rows(raw.trials, fraction, seed, "trials")
+    return random_rows(number, fraction, seed)
+
+
+def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bool, file: FileOptions | None) -> _Raw:
     if data == "digits":
         from sklearn.datasets import load_digits
 
@@ -200,10 +242,19 @@ def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bo
         return _Raw(*load_patches(data_dir, seed=seed, whiten_images=whiten))
     if data in SETS:
         return _Raw(*load_vision(data, data_dir, download), limits=(0.0, 255.0))
-    if Path(data).suffix.lower() not in (".npy", ".npz"):
-        raise InputError("data", repr(data), f"one of {', '.join(NAMED)}, or a .npy or .npz file")
-    values, exposure, labels = read_observations(user_path(data))
-    return _Raw(values, labels=labels, exposure=exposure)
+    if not Path(data).suffix:
+        raise InputError("data", repr(data), f"one of {', '.join(NAMED)}, or a file")
+    read = read_observations(user_path(data), file)
+    return _Raw(
+        read.values,
+        labels=read.labels,
+        exposure=read.exposure,
+        label_names=read.label_names,
+        channels=read.channels,
+        trials=read.trials,
+        times=read.times,
+        groups=read.groups,
+    )
 
 
 def _scaling(
@@ -227,7 +278,7 @@ def _in_units(values: Array, offset: float, scale: float, data: str) -> Array:
         return values
     with np.errstate(over="ignore"):
         singles = ((values - offset) / scale).astype(np.float32)
-    if not np.isfinite(singles).all():
+    if np.isinf(singles).any():
         problem = f"{data} with values up to {np.abs(values).max():g}"
         raise InputError("data", problem, "values within the range of float32, or --scaling standard")
     return singles

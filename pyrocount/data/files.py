@@ -1,36 +1,55 @@
-"""Arrays that are read from files."""
+"""Observations that are read from files: arrays, what describes them, and their checks."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyrocount.errors import InputError
 
+from .formats import BESIDE, read_arrays
+from .options import FileOptions
+from .spike_times import TIMES
+
+Array = NDArray[Any]
 Floats = NDArray[np.float32 | np.float64]
 
-# Names of the arrays in an .npz file that describe each observation.
-BESIDE = ("exposure", "labels")
+TABLE = "the shape N x features or N x channels x height x width"
 
 
-def user_path(path: str | Path, argument: str = "data") -> Path:
-    """Returns the path with the user's home folder in place of ~.
+@dataclass(frozen=True)
+class Observations:
+    """Observations of a file, and what describes them.
 
-    Raises:
-        InputError: if the path names the home folder of a user who does not exist.
+    Attributes:
+        values: observations, shape (N, \\*shape); NaN where they are missing, if that is allowed.
+        exposure: positive lengths of their windows, shape (N,), where they are known.
+        labels: numbers of their classes, from 0 where the file does not have whole numbers, shape (N,).
+        label_names: names of the classes 0, 1 and so on, where the file does not have whole numbers.
+        channels: names of the features, where they are known.
+        trials: trial of each observation, shape (N,), where it is known: numbers or text.
+        times: number of the bin of each observation in its trial, shape (N,), for several bins a trial.
+        groups: group of each observation, shape (N,): numbers or text.
     """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise InputError(argument, path, "a home folder that exists") from error
+
+    values: Floats
+    exposure: Floats | None = None
+    labels: NDArray[np.int64] | None = None
+    label_names: tuple[str, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    trials: Array | None = None
+    times: NDArray[np.int64] | None = None
+    groups: Array | None = None
 
 
 def read_array(path: str | Path, argument: str = "data") -> Floats:
-    """Reads the observations from a ``.npy`` or ``.npz`` file.
+    """Reads the observations of a file.
 
     Args:
-        path: path of the file. An ``.npz`` file holds one array (beside ``exposure`` and ``labels``), or an array named
-            ``x``.
+        path: path of the file. An ``.npz`` or ``.mat`` file holds one array (beside ``exposure``, ``labels``,
+            ``channels`` and ``trials``), or an array named ``x``.
         argument: name of the path in errors.
 
     Returns:
@@ -40,56 +59,69 @@ def read_array(path: str | Path, argument: str = "data") -> Floats:
     Raises:
         InputError: if the file is missing or corrupt, or if the array has another rank, is empty or is not finite.
     """
-    return _table(_read(Path(path), argument), path, argument)
+    options = FileOptions()
+    arrays = read_arrays(Path(path), options, argument)
+    return _table(_numbers(_chosen(arrays, options, path, argument), path, argument), path, argument)
 
 
-def read_observations(
-    path: str | Path, argument: str = "data"
-) -> tuple[Floats, Floats | None, NDArray[np.int64] | None]:
-    """Reads observations as ``read_array`` does, with the exposure and the labels that an ``.npz`` file may hold.
+def read_observations(path: str | Path, options: FileOptions | None = None, argument: str = "data") -> Observations:
+    """Reads observations with what the file says of them.
 
     Args:
         path: path of the file.
+        options: names of its arrays or columns, and what becomes of bins and of missing values. Arrays trials x time x
+            channels become (trials times time, channels), or sums over time.
         argument: name of the path in errors.
 
-    Returns:
-        The observations; the positive lengths of their windows, shape (N,), from the array ``exposure``; and the whole
-        numbers of their classes, shape (N,), from the array ``labels``. The last two are None if the file lacks them.
-
     Raises:
-        InputError: for the reasons of ``read_array``, or if the exposure is not N positive numbers, or the labels are
-            not N whole numbers.
+        InputError: for the reasons of ``read_array``; or if the exposure, labels, channels, trials or groups do not
+            describe the observations; naming the option, if it names what the file lacks.
     """
-    arrays = _read(Path(path), argument)
-    values = _table(arrays, path, argument)
-    exposure = labels = None
-    if "exposure" in arrays:
-        exposure = _numbers(arrays["exposure"], f"{path}, array exposure,", argument)
-        if exposure.shape != (len(values),) or not (exposure > 0).all():
-            smallest = f"with {exposure.min():g} as its smallest value" if exposure.size else "without values"
-            problem = f"{path} with an exposure of shape {exposure.shape} {smallest}"
-            raise InputError(argument, problem, f"an exposure of {len(values)} positive numbers")
-    if "labels" in arrays:
-        given = arrays["labels"]
-        if given.dtype.kind not in "bui" or given.shape != (len(values),):
-            problem = f"{path} with labels of dtype {given.dtype} and shape {given.shape}"
-            raise InputError(argument, problem, f"labels that are {len(values)} whole numbers")
-        labels = given.astype(np.int64)
-    return values, exposure, labels
+    options = FileOptions() if options is None else options
+    arrays = read_arrays(Path(path), options, argument)
+    values = _numbers(_chosen(arrays, options, path, argument), path, argument, options.missing == "mask")
+    trials, times, rows = len(values), 1, None
+    described = {name: _named(arrays, name, options, path) for name in (*BESIDE, "groups")}
+    if values.ndim == 3:
+        trials, times = values.shape[:2]
+        if options.time == "sum":
+            values = values.sum(1)
+        else:
+            values, rows = values.reshape(trials * times, -1), np.repeat(np.arange(trials), times)
+    values = _table(values, path, argument)
+    number = len(values)
 
+    def each(name: str) -> Array | None:
+        """Returns what describes each observation, where a file may describe each trial or each bin."""
+        found = described[name]
+        if found is None or found.shape == (number,):
+            return found
+        if rows is not None and found.shape == (trials,):
+            return found[rows]
+        if rows is not None and found.shape == (trials, times):
+            return found.reshape(-1)
+        problem = f"{path} with {name} of dtype {found.dtype} and shape {found.shape}"
+        raise InputError(argument, problem, f"{name} for {number} observations")
 
-def _table(arrays: dict[str, NDArray[np.generic]], path: str | Path, argument: str) -> Floats:
-    values = _numbers(_observations(arrays, path, argument), path, argument)
-    if values.ndim not in (2, 4):
-        expected = "the shape N x features or N x channels x height x width"
-        raise InputError(argument, f"{path} of shape {values.shape}", expected)
-    if values.size == 0 or len(values) < 2:
-        raise InputError(argument, f"{path} of shape {values.shape}", "at least 2 observations of at least 1 value")
-    return values
+    own = each("trials")
+    names, labels = _classes(each("labels"), path, argument)
+    exposure = _lengths(each("exposure"), path, argument)
+    if exposure is not None and options.time == "sum" and times > 1:
+        exposure = exposure * times
+    return Observations(
+        values,
+        exposure,
+        labels,
+        names,
+        _channels(described["channels"], values, path, argument),
+        rows if own is None else own,
+        arrays.get(TIMES) if rows is None else np.tile(np.arange(times), trials),
+        each("groups"),
+    )
 
 
 def read_images(path: str | Path, argument: str = "data") -> Floats:
-    """Reads grey images from a ``.npy`` or ``.npz`` file.
+    """Reads grey images from a file of arrays.
 
     Args:
         path: path of the file.
@@ -101,51 +133,92 @@ def read_images(path: str | Path, argument: str = "data") -> Floats:
     Raises:
         InputError: if the file is missing or corrupt, or if the array has another rank, is empty or is not finite.
     """
-    values = _numbers(_observations(_read(Path(path), argument), path, argument), path, argument)
+    options = FileOptions()
+    arrays = read_arrays(Path(path), options, argument)
+    values = _numbers(_chosen(arrays, options, path, argument), path, argument)
     if values.ndim != 3 or values.size == 0:
         raise InputError(argument, f"{path} of shape {values.shape}", "the shape images x height x width")
     return values
 
 
-def _numbers(values: NDArray[np.generic], path: str | Path, argument: str) -> Floats:
-    if values.dtype.kind not in "buif":
-        raise InputError(argument, f"{path} with dtype {values.dtype}", "an array of numbers")
-    if bad := np.count_nonzero(~np.isfinite(values)):
-        first = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        problem = f"{path} with NaN or infinite values ({bad} of {values.size}, the first at {first})"
-        raise InputError(argument, problem, "finite values")
-    return values.astype(np.result_type(values.dtype, np.float32), copy=False)
-
-
-def _observations(arrays: dict[str, NDArray[np.generic]], path: str | Path, argument: str) -> NDArray[np.generic]:
-    names = [name for name in arrays if name not in BESIDE]
+def _chosen(arrays: dict[str, Array], options: FileOptions, path: str | Path, argument: str) -> Array:
+    """Returns the array of the observations."""
+    if options.array is not None:
+        if options.array not in arrays:
+            raise InputError("array", repr(options.array), f"one of the arrays of {path}: {', '.join(arrays)}")
+        return arrays[options.array]
+    others = (options.labels, options.channels, options.trials, options.groups, TIMES, *BESIDE)
+    names = [name for name in arrays if name not in others]
     if len(names) != 1 and "x" not in names:
         problem = f"{path} with the arrays {', '.join(names)}" if names else f"{path} with no arrays"
-        raise InputError(argument, problem, "one array, or an array named x")
+        raise InputError(argument, problem, "one array, or an array named x, or --array")
     return arrays["x" if "x" in names else names[0]]
 
 
-def _read(path: Path, argument: str) -> dict[str, NDArray[np.generic]]:
-    """Reads the arrays of a file by name; the array of a ``.npy`` file is named x."""
-    if not path.is_file():
-        problem = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(argument, f"{path}, which {problem}", "a .npy or .npz file")
-    try:
-        with path.open("rb") as file:
-            if not file.read(6).startswith((b"PK", b"\x93NUMPY")):
-                raise InputError(argument, f"{path}, which is not in NumPy's format", "a .npy or .npz file")
-            file.seek(0)
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"x": loaded}
-            wanted = [name for name in loaded.files if name in ("x", *BESIDE)]
-            if "x" not in wanted and len(loaded.files) - len(wanted) > 1:
-                return {name: np.empty(0) for name in loaded.files}
-            return {name: np.asarray(loaded[name]) for name in (wanted if "x" in wanted else loaded.files)}
-    except InputError:
-        raise
-    except Exception as error:  # A damaged file may raise any exception.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "allow_pickle" in reason:
-            raise InputError(argument, f"{path}, which holds Python objects", "an array of numbers") from error
-        raise InputError(argument, f"{path}, which cannot be read ({reason})", "an intact .npy or .npz file") from error
+def _named(arrays: dict[str, Array], name: str, options: FileOptions, path: str | Path) -> Array | None:
+    """Returns what an option names, or the array with the usual name; None where there is none."""
+    given = getattr(options, name, None)
+    if given is None:
+        return arrays.get(name)
+    if given not in arrays:
+        raise InputError(name, repr(given), f"one of the arrays or columns of {path}: {', '.join(arrays)}")
+    return arrays[given]
+
+
+def _table(values: Floats, path: str | Path, argument: str) -> Floats:
+    if values.ndim not in (2, 4):
+        raise InputError(argument, f"{path} of shape {values.shape}", TABLE)
+    if values.size == 0 or len(values) < 2:
+        raise InputError(argument, f"{path} of shape {values.shape}", "at least 2 observations of at least 1 value")
+    return values
+
+
+def _numbers(values: Array, path: str | Path, argument: str, missing: bool = False) -> Floats:
+    if values.dtype.kind not in "buif":
+        raise InputError(argument, f"{path} with dtype {values.dtype}", "an array of numbers")
+    unknown = np.isinf(values) if missing else ~np.isfinite(values)
+    if bad := np.count_nonzero(unknown):
+        first = tuple(int(i) for i in np.argwhere(unknown)[0])
+        what, wanted = ("infinite", "finite or missing") if missing else ("NaN or infinite", "finite")
+        problem = f"{path} with {what} values ({bad} of {values.size}, the first at {first})"
+        only_missing = not missing and not np.isinf(values).any()
+        raise InputError(argument, problem, f"{wanted} values{', or --missing mask' if only_missing else ''}")
+    return values.astype(np.result_type(values.dtype, np.float32), copy=False)
+
+
+def _lengths(exposure: Array | None, path: str | Path, argument: str) -> Floats | None:
+    if exposure is None:
+        return None
+    lengths = _numbers(exposure, f"{path}, array exposure,", argument)
+    if not (lengths > 0).all():
+        problem = f"{path} with an exposure of {lengths.min():g} as its smallest value"
+        raise InputError(argument, problem, f"an exposure of {len(lengths)} positive numbers")
+    return lengths
+
+
+def _classes(
+    labels: Array | None, path: str | Path, argument: str
+) -> tuple[tuple[str, ...] | None, NDArray[np.int64] | None]:
+    """Returns names and numbers of the classes; whole numbers stay as they are and have no names."""
+    if labels is None:
+        return None, None
+    if labels.dtype.kind in "bui":
+        return None, labels.astype(np.int64)
+    if labels.dtype.kind not in "fUS" or (labels.dtype.kind == "f" and not np.isfinite(labels).all()):
+        problem = (
+            f"{path} with labels of dtype {labels.dtype}{', some of them NaN' if labels.dtype.kind == 'f' else ''}"
+        )
+        raise InputError(argument, problem, "labels that are numbers or text")
+    values, numbers = np.unique(labels, return_inverse=True)
+    names = (f"{value:g}" for value in values) if labels.dtype.kind == "f" else values.astype(str).tolist()
+    return tuple(names), numbers.astype(np.int64)
+
+
+def _channels(names: Array | None, values: Floats, path: str | Path, argument: str) -> tuple[str, ...] | None:
+    if names is None or values.ndim != 2:
+        return None
+    if names.shape != values.shape[1:]:
+        hint = "; are rows the channels? then transpose it" if names.shape == values.shape[:1] else ""
+        problem = f"{path} with channels of shape {names.shape} for observations of {values.shape[1]} features{hint}"
+        raise InputError(argument, problem, f"{values.shape[1]} names")
+    return tuple(names.astype(str).tolist())

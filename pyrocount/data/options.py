@@ -1,12 +1,67 @@
-"""Group of the options that describe the data."""
+"""Groups of the options that describe the data."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pyrocount.options import POSITIVE_NUMBER, USUAL, Accepted, UsedWith, listed
 
-from .dataset import NAMED
 from .vision import SETS
+
+# Names of the data sets that need no file.
+NAMED = ("digits", "patches", *SETS)
+FROM_A_FILE = UsedWith("data", lambda facts: facts["data"] not in NAMED, "a file")
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Options of data that are read from a file: what its arrays or columns mean, and how bins become observations."""
+
+    array: Annotated[
+        str | None,
+        "name of the array of observations in an .npz or .mat file; by default x, or the only array",
+        FROM_A_FILE,
+    ] = None
+    labels: Annotated[
+        str | None,
+        "name of the array or column with the label of each observation: numbers or text; by default labels, if there "
+        "is one",
+        FROM_A_FILE,
+    ] = None
+    channels: Annotated[
+        str | None,
+        "name of the array with the names of the channels, or of a column of the units in NWB; by default channels, if "
+        "there is one, or the header of a table",
+        FROM_A_FILE,
+    ] = None
+    trials: Annotated[
+        str | None,
+        "name of the array or column with the trial of each observation, by default trials, if there is one; for spike "
+        "times of pynapple, the .npz file of an IntervalSet of trials",
+        FROM_A_FILE,
+    ] = None
+    groups: Annotated[
+        str | None,
+        "name of the array or column with the group of each observation, such as its session: groups are held out as a "
+        "whole",
+        FROM_A_FILE,
+    ] = None
+    bin: Annotated[
+        float | None,
+        "length in seconds of the bins in which spike times are counted; by default a trial is one observation, the "
+        "exposure of which is its duration",
+        POSITIVE_NUMBER,
+        FROM_A_FILE,
+    ] = None
+    time: Annotated[
+        Literal["flatten", "sum"],
+        "observations of an array trials x time x channels: each bin, or the sum over the bins of a trial",
+        FROM_A_FILE,
+    ] = "flatten"
+    missing: Annotated[
+        Literal["refuse", "mask"],
+        "missing counts (NaN): an error, or left out of the likelihood",
+        UsedWith("likelihood", lambda facts: facts["observes_counts"], "poisson or negbio"),
+    ] = "refuse"
 
 
 @dataclass(frozen=True)
@@ -16,8 +71,9 @@ class DataOptions:
     data: Annotated[
         str,
         f"{', '.join(NAMED)} (digits are scikit-learn's handwritten digits, patches are patches of natural images, the "
-        "others are sets of torchvision), or a .npy or .npz file with an array N x features or N x channels x height x "
-        "width",
+        "others are sets of torchvision); or a file: .npy, .npz, .mat, .csv or .tsv with observations x features, "
+        "observations x channels x height x width or trials x time x channels, SciPy's sparse .npz, spike times in "
+        ".nwb or pynapple's .npz",
     ] = "digits"
     data_dir: Annotated[
         str | None,
@@ -44,7 +100,7 @@ class DataOptions:
     flip: Annotated[bool, "mirror images from left to right at random in training"] = False
     exposure: Annotated[
         float | None,
-        "length of the windows in which counts were taken; by default an array 'exposure' in the .npz file, or 1",
+        "length of the windows in which counts were taken; by default an array 'exposure' in the file, or 1",
         POSITIVE_NUMBER,
         UsedWith("likelihood", lambda facts: facts["observes_counts"], "poisson or negbio"),
     ] = None
@@ -54,3 +110,9 @@ class DataOptions:
         Accepted(lambda value: 0 < value < 1, "a number between 0 and 1"),
         UsedWith("data", lambda facts: facts["data"] not in ("patches", *SETS), "digits or a file"),
     ] = 0.2
+    split: Annotated[
+        str,
+        "observations that are held out: random ones (whole trials and groups, where these are known), random blocks "
+        "of consecutive ones (block), or those that a .npy or .csv file marks by 1 or test",
+        FROM_A_FILE,
+    ] = "random"

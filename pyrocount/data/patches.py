@@ -9,7 +9,8 @@ from scipy import fft, ndimage
 
 from pyrocount.errors import InputError
 
-from .files import read_images, user_path
+from .files import read_images
+from .paths import user_path
 
 FloatArray = NDArray[np.float32]
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pyrocount.errors import InputError
 
-from .files import user_path
+from .paths import user_path
 
 Bytes = NDArray[np.uint8]
 # Training and test images, and the classes of all images (training images first), or None for a set without classes.

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from xarray import DataTree
 
 AXES = ("channel", "row", "column")
+# Attribute of the group log_likelihood.
+ABOUT_LOO = (
+    "Leave-one-out cross-validation (arviz_stats.loo) does not apply: each observation has latents of its own, which "
+    "are unknown without it. Compare models by the importance-weighted bounds of held-out observations "
+    "(pyrocount.metrics.importance), which sample_stats and this group give: x + log_prior - log_posterior."
+)
 Array = NDArray[Any]
 
 
@@ -51,6 +57,7 @@ def chains_to_arviz(
     symmetric: bool = False,
     observations: Sequence[Any] | None = None,
     latents: Sequence[str] | None = None,
+    channels: Sequence[str] | None = None,
 ) -> "DataTree":
     """Builds a tree of posterior latents, and of all that belongs to them, for ArviZ.
 
@@ -65,15 +72,16 @@ def chains_to_arviz(
         symmetric: whether a latent may change its sign together with its column of the dictionary.
         observations: names of the observations; by default their numbers.
         latents: names of the latents of the first chain; by default their numbers.
+        channels: names of the features of data (N, features), which are then the dimension ``channel``.
 
     Returns:
         A tree with the groups ``posterior`` (z: chain, draw, observation, latent), ``prior`` (z: chain, draw, latent),
         ``posterior_predictive`` (x), ``log_likelihood`` (x, summed over the features of an observation, in nats) and
-        ``observed_data``; the variables ``log_prior`` and ``log_posterior``, in nats, stand in ``sample_stats``. Its
-        method ``to_netcdf`` saves it.
+        ``observed_data``, where counts are integers unless some are missing. The variables ``log_prior`` and
+        ``log_posterior``, in nats, stand in ``sample_stats``. Its method ``to_netcdf`` saves it.
 
     Raises:
-        InputError: naming ``observations`` or ``latents``, if their number is not that of the arrays, or
+        InputError: naming ``observations``, ``latents`` or ``channels``, if their number is not that of the arrays, or
             ``diagnostics``, if arviz-base is not installed.
     """
     with require_extra("evaluate", "diagnostics", "ArviZ"):
@@ -85,7 +93,11 @@ def chains_to_arviz(
         "observation": _labels("observations", observations, len(data)),
         "latent": _labels("latents", latents, first.z.shape[-1]),
     }
+    features = list(AXES) if data.ndim > 2 else ["feature" if channels is None else "channel"]
+    if channels is not None and data.ndim == 2:
+        coords["channel"] = _labels("channels", channels, data.shape[1])
     kind = np.int64 if count_latents else np.float32
+    whole = count_data and not np.isnan(data).any()
     found = []
     for chain in chains.values():
         order, cosine = match_latents(first.dictionary, chain.dictionary, symmetric=symmetric)
@@ -94,14 +106,13 @@ def chains_to_arviz(
             {
                 "posterior": (sign * chain.z[..., order]).astype(kind),
                 "prior": (sign * chain.prior[..., order]).astype(kind),
-                "posterior_predictive": chain.replicates.astype(np.int64) if count_data else chain.replicates,
+                "posterior_predictive": chain.replicates.astype(np.int64) if whole else chain.replicates,
                 "log_likelihood": chain.log_likelihood,
                 "log_prior": chain.log_prior,
                 "log_posterior": chain.log_posterior,
             }
         )
     stacked = {name: np.stack([each[name] for each in found]) for name in found[0]}
-    features = ["feature"] if data.ndim == 2 else list(AXES)
     of_each = ["observation"]
     groups = {
         "posterior": {"z": stacked["posterior"]},
@@ -109,7 +120,7 @@ def chains_to_arviz(
         "posterior_predictive": {"x": stacked["posterior_predictive"]},
         "log_likelihood": {"x_total": stacked["log_likelihood"]},
         "sample_stats": {name: stacked[name] for name in ("log_prior", "log_posterior")},
-        "observed_data": {"x": data.astype(np.int64) if count_data else data},
+        "observed_data": {"x": data.astype(np.int64) if whole else data},
     }
     dims = {
         "z": ["observation", "latent"],
@@ -123,6 +134,7 @@ def chains_to_arviz(
     # One name each for the latents and the data in all groups, though their dimensions differ.
     for group, name, final in (("prior", "z_prior", "z"), ("log_likelihood", "x_total", "x")):
         tree[group] = tree[group].to_dataset().rename({name: final})
+    tree["log_likelihood"].attrs["loo"] = ABOUT_LOO
     return tree
 
 

@@ -41,21 +41,24 @@ class Comparison:
 def fano_factor(x: Array) -> float:
     """Returns variance over mean across observations (N, ...), averaged over the features that are ever active.
 
+    Missing values (NaN) are left out.
+
     >>> fano_factor(np.array([[0.0, 0.0], [2.0, 0.0]]))
     1.0
     """
     rows = x.reshape(len(x), -1).astype(np.float64)
-    mean = rows.mean(0)
-    active = mean > 0
-    return float(np.mean(rows.var(0)[active] / mean[active])) if active.any() else float("nan")
+    known = ~np.isnan(rows)
+    active = rows.sum(0, where=known) > 0
+    mean, variance = (part(rows[:, active], 0, where=known[:, active]) for part in (np.mean, np.var))
+    return float(np.mean(variance / mean)) if active.any() else float("nan")
 
 
 STATISTICS: dict[str, Callable[[Array], float]] = {
-    "mean": lambda x: float(np.mean(x, dtype=np.float64)),
+    "mean": lambda x: float(np.nanmean(x, dtype=np.float64)),
     "Fano factor": fano_factor,
-    "variance": lambda x: float(np.var(x, dtype=np.float64)),
-    "zero fraction": lambda x: float(np.mean(x == 0)),
-    "maximum": lambda x: float(np.max(x)),
+    "variance": lambda x: float(np.nanvar(x, dtype=np.float64)),
+    "zero fraction": lambda x: float(np.mean(x == 0, where=~np.isnan(x))),
+    "maximum": lambda x: float(np.nanmax(x)),
 }
 # Names of the statistics that are compared for counts, and for other data.
 OF_COUNTS = ("mean", "Fano factor", "zero fraction", "maximum")
@@ -66,8 +69,8 @@ def predictive_checks(x: Array, replicates: Array, *, counts: bool) -> list[Comp
     """Compares statistics of all data with those of draws from the posterior predictive distribution.
 
     Args:
-        x: observations, shape (N, \\*shape).
-        replicates: draws from the posterior predictive distribution, shape (S, N, \\*shape).
+        x: observations, shape (N, \\*shape); NaN where they are missing.
+        replicates: draws from the posterior predictive distribution, shape (S, N, \\*shape), with NaN likewise.
         counts: whether the data are counts. For counts, mean, Fano factor, zero fraction and maximum are compared; for
             other data, mean, variance and maximum.
 
@@ -90,7 +93,7 @@ def predictive_checks(x: Array, replicates: Array, *, counts: bool) -> list[Comp
         )
         low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         predicted = float(drawn.mean())
-        size = abs(observed) if counts or name == "variance" else float(np.std(x, dtype=np.float64))
+        size = abs(observed) if counts or name == "variance" else float(np.nanstd(x, dtype=np.float64))
         miss = abs(predicted - observed)
         error = 0.0 if miss == 0 else miss / size if size > 0 and math.isfinite(miss) else math.inf
         # If both are NaN, as the Fano factors of features that are never active, there is nothing to compare.
@@ -104,8 +107,8 @@ def rootogram(counts: Array, expected: Array, *, largest: int = 40) -> tuple[Arr
     """Returns how often each count is observed and expected, for a figure of the square roots.
 
     Args:
-        counts: observed counts, any shape.
-        expected: draws of the expected counts, any shape.
+        counts: observed counts, any shape; NaN where they are missing.
+        expected: draws of the expected counts, any shape; likewise.
         largest: count from which on all counts are pooled.
 
     Returns:
@@ -119,6 +122,7 @@ def rootogram(counts: Array, expected: Array, *, largest: int = 40) -> tuple[Arr
     >>> rootogram(np.array([0.0, 0.0, 1.0, 3.0]), np.array([0.0, 1.0]))[0].tolist()
     [0.5, 0.25, 0.0, 0.25]
     """
+    counts, expected = counts[~np.isnan(counts)], expected[~np.isnan(expected)]
     top = int(min(largest, max(counts.max(), expected.max())))
     observed, drawn = (
         np.bincount(np.minimum(values, top).astype(int).ravel(), minlength=top + 1) / values.size

@@ -1,7 +1,7 @@
 """Metrics: functions of arrays that return numbers."""
 
 from .counts import active_latents, lifetime_sparsity, mean_rate, population_sparsity, zero_fraction
-from .reconstruction import mean_squared_error, r_squared, r_squared_per_observation
+from .reconstruction import mean_squared_error, r_squared, r_squared_per_observation, squared_errors
 
 __all__ = [
     "active_latents",
@@ -11,5 +11,6 @@ __all__ = [
     "population_sparsity",
     "r_squared",
     "r_squared_per_observation",
+    "squared_errors",
     "zero_fraction",
 ]

@@ -74,7 +74,7 @@ def predicted_rates(
 
     Args:
         train_codes: codes of the training observations, shape (N, K).
-        train: their counts in the channels, shape (N, C).
+        train: their counts in the channels, shape (N, C); NaN where they are missing.
         codes: codes of other observations, shape (M, K).
         train_exposure: length of each training observation's window, shape (N,); by default 1.
         seed: seed of the choice of the fifth.
@@ -135,9 +135,11 @@ def decoding_accuracy(train_codes: Array, train_labels: Labels, codes: Array, la
 
 def _regression(inputs: Array, counts: Array, windows: Array, others: Array, penalty: float) -> Array:
     rates = np.full((len(others), counts.shape[1]), LEAST_RATE)
+    known = ~np.isnan(counts)
     # The regression of no spike at all has no optimum.
-    for place in np.flatnonzero(counts.any(0)):
+    for place in np.flatnonzero(np.nansum(counts, 0) > 0):
+        seen = known[:, place]
         model = PoissonRegressor(alpha=penalty, solver="newton-cholesky", max_iter=200)
-        model.fit(inputs, counts[:, place] / windows, sample_weight=windows)
+        model.fit(inputs[seen], counts[seen, place] / windows[seen], sample_weight=windows[seen])
         rates[:, place] = model.predict(others)
     return rates

@@ -77,6 +77,18 @@ class EvaluationContext:
         rows, exposure = self.rows[:number], self.data.test_exposure
         return self.data.test_units()[rows], None if exposure is None else exposure[rows]
 
+    def names(self, number: int | None = None) -> list[Any]:
+        """Returns the names of a number of held-out observations: their trials, with the bin where there are several.
+
+        An observation of a set without trials is named by its number in the set.
+        """
+        rows, trials, times = self.rows[:number], self.data.test_trials, self.data.test_times
+        if trials is None:
+            return rows.tolist()
+        if times is None:
+            return trials[rows].tolist()
+        return [f"{trial}, bin {bin_}" for trial, bin_ in zip(trials[rows], times[rows], strict=True)]
+
     def windows(self, number: int) -> Array | None:
         """Returns lengths of windows for a number of prior draws, those of held-out data; None where all are 1."""
         exposure = self.data.test_exposure
@@ -106,7 +118,7 @@ class EvaluationContext:
         if self.data.train.dtype == np.uint8:
             return -offset / scale, (255 - offset) / scale
         parts = self.data.train, self.data.test
-        return float(min(part.min() for part in parts)), float(max(part.max() for part in parts))
+        return float(min(np.nanmin(part) for part in parts)), float(max(np.nanmax(part) for part in parts))
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,9 @@ def _over_splits(context: EvaluationContext) -> tuple[dict[str, list[float]], di
                 model.code(gaps[1], windows["exposure"], seed=seed),
             )
         }
+        filled_train, filled_test = (_filled(part[:, seen], train[:, seen]) for part in (train, test))
         codes |= {
-            name: code(train[:, seen], test[:, seen], min(model.latent_dim, len(seen)), seed)
+            name: code(filled_train, filled_test, min(model.latent_dim, len(seen)), seed)
             for name, code in BASELINES.items()
         }
         for name, (train_codes, test_codes) in codes.items():
@@ -108,6 +109,12 @@ def _over_splits(context: EvaluationContext) -> tuple[dict[str, list[float]], di
         null = mean_rates(train[:, hidden], windows["train_exposure"])
         gains.setdefault(DECODER, []).append(gain(test[:, hidden], rates, null, windows["exposure"]))
     return gains, accuracies
+
+
+def _filled(x: Array, train: Array) -> Array:
+    """Returns counts with the mean of the training data in the place of missing ones."""
+    missing = np.isnan(x)
+    return np.where(missing, np.nanmean(train, 0), x) if missing.any() else x
 
 
 def _without(x: Array, hidden: NDArray[np.int64]) -> Array:

@@ -47,7 +47,14 @@ def diagnostics(context: EvaluationContext) -> Result:
     _restarts(context, result)
     with result.attempt("posterior"):
         chains = {"this run": context.model} | context.restarts
-        result.posterior = to_arviz(chains, *context.test(SAVED), samples=DRAWS, seed=context.seed)
+        result.posterior = to_arviz(
+            chains,
+            *context.test(SAVED),
+            samples=DRAWS,
+            seed=context.seed,
+            observations=context.names(SAVED),
+            channels=context.data.channels,
+        )
     return result
 
 
@@ -92,7 +99,7 @@ def _predictions(context: EvaluationContext, result: Result) -> None:
     chance = chance_distance(len(x))
     # Draws of a point are all equal, and no weighting takes out the influence of the datum on it.
     if model.has_density:
-        pit = randomised_pit(x, drawn.replicates, drawn.pointwise_log_likelihood, seed=context.seed)
+        pit = randomised_pit(x, drawn.replicates, drawn.pointwise_log_likelihood, seed=context.seed)[~np.isnan(x)]
         distance = float(uniformity_distance(pit.reshape(-1, 1))[0])
         result.metrics["pit_distance"] = distance
         result.figures["pit"] = figures.uniformity({"randomised PIT of the data": pit})

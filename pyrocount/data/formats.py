@@ -1,0 +1,120 @@
+"""Readers of files: each returns the arrays of a file by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyrocount.errors import InputError, require_extra
+
+from .options import FileOptions
+from .spike_times import read_nwb, read_pynapple
+
+Array = NDArray[Any]
+Reader = Callable[[Path, FileOptions, str], dict[str, Array]]
+
+
+def read_arrays(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:
+    """Reads the arrays of a file by name, by the reader of its suffix.
+
+    Args:
+        path: path of the file.
+        options: names and bins that readers need.
+        argument: name of the path in errors.
+
+    Raises:
+        InputError: naming the argument, if the file is missing, damaged or of an unknown format.
+    """
+    suffix = path.suffix.lower()
+    expected = f"a {', '.join(list(READERS)[:-1])} or {list(READERS)[-1]} file"
+    if not path.is_file():
+        raise InputError(argument, f"{path}, which {'is a folder' if path.is_dir() else 'does not exist'}", expected)
+    if suffix not in READERS:
+        raise InputError(argument, f"{path}, whose suffix is {suffix or 'missing'}", expected)
+    try:
+        return READERS[suffix](path, options, argument)
+    except InputError:
+        raise
+    except Exception as error:  # A damaged file may raise any exception.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "allow_pickle" in reason:
+            raise InputError(argument, f"{path}, which holds Python objects", "an array of numbers") from error
+        problem = f"{path}, which cannot be read ({reason})"
+        raise InputError(argument, problem, f"an intact {suffix} file") from error
+
+
+def _numpy(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:
+    """Reads a file of NumPy; the array of a ``.npy`` file is named x. SciPy and pynapple have formats of their own."""
+    with path.open("rb") as file:
+        if not file.read(6).startswith((b"PK", b"\x93NUMPY")):
+            raise InputError(argument, f"{path}, which is not in NumPy's format", "a .npy or .npz file")
+        file.seek(0)
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"x": loaded}
+        names = set(loaded.files)
+        if names >= {"format", "shape", "data"}:
+            from scipy.sparse import load_npz
+
+            return {"x": load_npz(path).toarray()}
+        if names >= {"type", "start", "end"}:
+            return read_pynapple(path, options, argument)
+        # Reading is slow, and other arrays may be large.
+        chosen = options.array or "x"
+        wanted = [name for name in loaded.files if name == chosen or _is_beside(name, options)]
+        if chosen not in wanted and (options.array is not None or len(names) - len(wanted) > 1):
+            return {name: np.empty(0) for name in loaded.files}
+        return {name: np.asarray(loaded[name]) for name in (wanted if chosen in wanted else loaded.files)}
+
+
+def _matlab(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:
+    """Reads a file of MATLAB up to version 7; what describes observations or channels becomes a vector."""
+    from scipy.io import loadmat
+
+    try:
+        loaded = loadmat(path, chars_as_strings=True)
+    except NotImplementedError as error:
+        raise InputError(argument, f"{path} of MATLAB 7.3", "a file that was saved with -v7") from error
+    arrays = {name: np.asarray(value) for name, value in loaded.items() if not name.startswith("__")}
+    return {name: _vector(value) if _is_beside(name, options) else value for name, value in arrays.items()}
+
+
+def _vector(values: Array) -> Array:
+    """Returns a row or a column of MATLAB as a vector, and cells of text as text."""
+    if values.dtype == object:
+        return np.array([str(np.squeeze(cell)) for cell in values.ravel()])
+    return values.ravel() if 1 in values.shape else values
+
+
+def _table(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:
+    """Reads a table with a header; columns that are not named in the options are channels."""
+    with require_extra("neural", argument, path):
+        import pandas
+    table = pandas.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+    beside = [name for name in table if _is_beside(str(name), options)]
+    values = table.drop(columns=beside)
+    if text := [str(name) for name in values if values[name].dtype.kind not in "buif"]:
+        problem = f"{path}, whose column {text[0]} holds more than numbers"
+        raise InputError(argument, problem, "columns of numbers, or --labels, --trials or --groups for others")
+    arrays: dict[str, Array] = {str(name): np.asarray(table[name]) for name in beside}
+    arrays = {name: part.astype(str) if part.dtype.kind not in "buif" else part for name, part in arrays.items()}
+    return arrays | {"x": values.to_numpy(np.float64), "channels": np.array([*map(str, values)])}
+
+
+def _is_beside(name: str, options: FileOptions) -> bool:
+    """Returns whether an array or column describes observations or channels, by its name."""
+    return name in BESIDE or name in (options.labels, options.channels, options.trials, options.groups)
+
+
+# Names of the arrays that describe observations or channels.
+BESIDE = ("exposure", "labels", "channels", "trials")
+READERS: dict[str, Reader] = {
+    ".npy": _numpy,
+    ".npz": _numpy,
+    ".mat": _matlab,
+    ".csv": _table,
+    ".tsv": _table,
+    ".nwb": read_nwb,
+}
