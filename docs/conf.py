@@ -38,7 +38,12 @@ myst_heading_anchors = 3
 # The notebooks are kept with their outputs.
 nb_execution_mode = "off"
 
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    # Methods that scikit-learn adds, with its own links.
+    "exclude-members": "set_fit_request, set_score_request, set_transform_request",
+}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 # Docstrings that are inherited from classes of torch, Pyro and NumPyro have other styles.

@@ -24,8 +24,16 @@ class ObjectiveOptions:
 class TrainingOptions:
     """Options of the training loop."""
 
-    epochs: Annotated[int, "passes over the training data", POSITIVE_WHOLE_NUMBER] = 300
-    batch_size: Annotated[int, "observations in a minibatch", POSITIVE_WHOLE_NUMBER] = 128
+    epochs: Annotated[
+        int,
+        "passes over the training data; by default 500 for recordings with linear networks, else 300",
+        POSITIVE_WHOLE_NUMBER,
+    ] = USUAL
+    batch_size: Annotated[
+        int,
+        "observations in a minibatch; by default 64 for recordings with linear networks, else 128",
+        POSITIVE_WHOLE_NUMBER,
+    ] = USUAL
     optimizer: Annotated[Literal["adam", "adamax", "adamw"], "optimiser"] = "adam"
     weight_decay: Annotated[
         float,

@@ -6,7 +6,7 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,20 @@ from scipy import stats
 from pyrocount import figures
 from pyrocount.command_line import Parser, run_command
 from pyrocount.config import Config
+from pyrocount.data.options import FileOptions
 from pyrocount.errors import InputError
 from pyrocount.metrics.intervals import student_margin
+from pyrocount.models.options import LatentOptions
 from pyrocount.run import Folder, Run
 
 CONFIDENCE = 0.99
 # Metrics of which less is better, and those of which more is.
-LESS, MORE = ("nelbo", "nll", "paper_loss", "mse"), ("r2",)
+LESS, MORE = ("nelbo", "nll", "paper_loss", "mse"), ("r2", "bits_per_spike")
 # Options in which compared runs agree.
-UNITS = ("data", "data_dir", "scaling", "whiten", "exposure", "test_fraction")
+UNITS = (
+    *("data", "data_dir", "scaling", "whiten", "exposure", "test_fraction", "split"),
+    *(item.name for item in fields(FileOptions)),
+)
 
 DESCRIPTION = """Compare fitted models: for every configuration the mean of each metric over its seeds with a 99 %
 interval, the distance from the best, and paired t-tests against the best over shared seeds, corrected for the number of
@@ -54,6 +59,8 @@ class Row:
         p: probability value of a paired t-test of the chosen metric against the best, corrected; NaN for fewer than two
             shared seeds.
         values: chosen metric of each run.
+        latents: number of latents.
+        family: model and options in which the configuration differs from others, apart from the number of latents.
     """
 
     data: str
@@ -64,6 +71,8 @@ class Row:
     drop: float
     p: float
     values: tuple[float, ...]
+    latents: int
+    family: str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -159,11 +168,12 @@ def _compare_set(data: str, runs: Sequence[Finished], metric: str) -> list[Row]:
     identities = [_without_seed(run.config) for run in runs]
     differing = _differing(identities)
     groups: defaultdict[str, dict[int, Finished]] = defaultdict(dict)
+    families = {}
     for run, identity in zip(runs, identities, strict=True):
         # The model comes first, and the fields that follow from it need not be said.
-        label = " ".join(
-            [run.config.model, *(f"{n}={identity[n]}" for n in differing if n != "model" and n in identity)]
-        )
+        named = {n: f"{n}={identity[n]}" for n in differing if n != "model" and n in identity}
+        label = " ".join([run.config.model, *named.values()])
+        families[label] = " ".join([run.config.model, *(text for n, text in named.items() if n != "latent_dim")])
         if run.config.seed in groups[label]:
             both = f"{groups[label][run.config.seed].name} and {run.name}"
             raise InputError("RUN", f"{both}, of one configuration and seed", "one run of each")
@@ -189,6 +199,8 @@ def _compare_set(data: str, runs: Sequence[Finished], metric: str) -> list[Row]:
                 100 * sign * (float(columns[metric].mean()) - top) / abs(top) if top else math.nan,
                 p,
                 tuple(columns[metric].tolist()),
+                next(iter(groups[label].values())).config[LatentOptions].latent_dim,
+                families[label],
             )
         )
     return rows
@@ -249,7 +261,7 @@ def table(rows: Sequence[Row], metric: str) -> str:
 
 
 def save(folder: Folder, rows: Sequence[Row], metric: str) -> None:
-    """Writes ``comparison.csv`` and ``figures/comparison.png``."""
+    """Writes ``comparison.csv`` and ``figures/comparison.png``, and of several numbers of latents ``latents.png``."""
     names = list(dict.fromkeys(name for row in rows for name in row.mean))
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -262,7 +274,14 @@ def save(folder: Folder, rows: Sequence[Row], metric: str) -> None:
     folder.write_text("comparison.csv", text.getvalue())
     labels = [row.label if len({r.data for r in rows}) == 1 else f"{row.data}: {row.label}" for row in rows]
     values, margins = [row.values for row in rows], [row.margin[metric] for row in rows]
-    folder.save_figures({"comparison": figures.comparison(labels, values, margins, metric)})
+    drawn = {"comparison": figures.comparison(labels, values, margins, metric)}
+    curves: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    for row in rows:
+        name = row.family if len({r.data for r in rows}) == 1 else f"{row.data}: {row.family}"
+        curves[name].append((row.latents, row.mean[metric], row.margin[metric]))
+    if several := {name: sorted(points) for name, points in curves.items() if len(points) > 1}:
+        drawn["latents"] = figures.over_latents(several, metric)
+    folder.save_figures(drawn)
 
 
 if __name__ == "__main__":

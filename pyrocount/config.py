@@ -51,7 +51,15 @@ class RunOptions:
 # Recipe for counts from a file with linear networks, by which latent counts predict hidden channels of two recordings
 # no worse than factor analysis of the same size (docs/guide.md has the figures). Perceptrons, and encoders without
 # decay and hidden inputs, learn the noise of a few hundred trials; counts of high rates can fall as well as rise.
-RECORDINGS = {"input_dropout": 0.25, "weight_decay": 5.0, "lr": 0.01, "initial_rate": 10.0}
+RECORDINGS = {
+    "input_dropout": 0.25,
+    "weight_decay": 5.0,
+    "lr": 0.01,
+    "epochs": 500,
+    "batch_size": 64,
+    "initial_rate": 10.0,
+}
+USUALLY = {"input_dropout": 0.0, "lr": 2e-3, "epochs": 300, "batch_size": 128}
 
 # Groups of every run, beside those of its model.
 EVERY_RUN = (ModelOptions, DataOptions, FileOptions, ObjectiveOptions, TrainingOptions, RunOptions)
@@ -183,7 +191,7 @@ def _fill_in(options: dict[str, Any], spec: ModelSpec) -> None:
     if recorded and {options["encoder"], options["decoder"]} <= {None, "lin"}:
         usual |= RECORDINGS
     else:
-        usual |= {"input_dropout": 0.0, "lr": 2e-3, "weight_decay": 0.01 if options["optimizer"] == "adamw" else None}
+        usual |= USUALLY | {"weight_decay": 0.01 if options["optimizer"] == "adamw" else None}
     if options["model"] == "predictive-coding":
         usual["leak"] = 1.0
     options |= {name: value for name, value in usual.items() if name in options and options[name] is None}

@@ -103,8 +103,7 @@ def _context(given: Any) -> EvaluationContext:
         for size in value or () if name == "images" else (value,):
             if size is not None and size < least:
                 raise InputError("--" + name.replace("_", "-"), size, f"a whole number from {least}")
-    if not 0 < given.held_out < 1:
-        raise InputError("--held-out", given.held_out, "a number between 0 and 1")
+    held_out = _held_out(given.held_out)
     restarts = {Path(path).name: path for path in given.restarts}
     if len(restarts) < len(given.restarts):
         raise InputError("--restarts", " ".join(given.restarts), "folders of different names")
@@ -123,11 +122,22 @@ def _context(given: Any) -> EvaluationContext:
         checked=given.checked,
         images=tuple(images),
         inception_weights=given.inception_weights,
-        held_out=given.held_out,
+        held_out=held_out,
         seed=given.seed,
         restarts={name: _restart(path, run, given) for name, path in restarts.items()},
         progress=True,
     )
+
+
+def _held_out(text: str) -> float | tuple[str, ...]:
+    """Returns the part of the channels that is held out, or their names."""
+    try:
+        part = float(text)
+    except ValueError:
+        return tuple(name.strip() for name in text.split(",") if name.strip())
+    if not 0 < part < 1:
+        raise InputError("--held-out", part, "a number between 0 and 1, or names of channels with commas between")
+    return part
 
 
 def _placed(run: Run, given: Any) -> Backend:
@@ -229,10 +239,10 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--held-out",
-        type=float,
-        default=0.25,
+        default="0.25",
         metavar="PART",
-        help="part of the channels that co-smoothing holds out and predicts (default: 0.25)",
+        help="channels that co-smoothing holds out and predicts: a part of them, in five random splits, or their names "
+        "with commas between (default: 0.25)",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="steps of iterative inference (default: the run's)")
     parser.add_argument(

@@ -57,7 +57,8 @@ def fit(config: Config) -> Run:
         else:
             backend.adapt(data)
             initial = backend.evaluate_held_out(config, data).metrics
-        print(_description(data), file=sys.stderr)
+        for line in [_description(data), *data.remarks(backend.observes_counts)]:
+            print(line, file=sys.stderr)
 
         def monitor() -> dict[str, float]:
             now = backend.evaluate_held_out(config, data, quick=True).metrics

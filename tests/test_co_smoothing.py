@@ -120,6 +120,6 @@ def test_what_is_refused(command, tmp_path, capsys):
     command("--epochs 1 --name digits")
     run = str(tmp_path / "runs" / "digits")
     assert main([run, "--suite", "co-smoothing", "--held-out", "1"]) == 2
-    assert "--held-out: got 1.0, expected a number between 0 and 1" in capsys.readouterr().err
+    assert "--held-out: got 1.0, expected a number between 0 and 1, or names of channels" in capsys.readouterr().err
     assert main([run, "--suite", "co-smoothing"]) == 0
     assert "expected a recording of at least two channels" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """A Pyro user's own model, as the README shows it."""
 
+import math
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 from torch.distributions import constraints, kl_divergence
 
 from pyrocount import ArrivalTimes, Discrete, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen
+from pyrocount.errors import InputError
 
 K, D = 5, 7
 
@@ -127,3 +130,19 @@ def test_discrete_counts_train_by_the_score_function(device):
     for _ in range(100):
         svi.step()
     assert pyro.param("log_rate").item() > 0.7
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_a_rate_that_explodes_is_named(validate):
+    """Without a draw that would take the memory of all arrivals."""
+
+    def program():
+        return pyro.sample("spikes", RelaxedPoisson(torch.tensor([1.0, 3e9]), validate_args=validate).to_event(1))
+
+    message = r"rate: got rates up to 3e\+09, 3e\+09 together at site 'spikes', expected rates of at most 1e\+08"
+    with pytest.raises(InputError, match=message):
+        program()
+    with pytest.raises(InputError, match="rate: got NaN or infinite values for 1 of 1 rates at site 'n', expected"):
+        pyro.sample("n", RelaxedPoisson(torch.tensor([math.inf]), relaxation=SteinChen(), validate_args=True))
+    # Other relaxations take the same time for any rate.
+    assert RelaxedPoisson(torch.tensor(3e9), relaxation=SteinChen(), validate_args=False).sample() > 2.9e9

@@ -45,6 +45,7 @@ class Dataset:
         test_trials: trial of each held-out observation, shape (M,).
         train_times: number of the bin of each training observation in its trial, shape (N,), for several bins a trial.
         test_times: the same of each held-out observation, shape (M,).
+        look_like_counts: whether the original values are a table of nonnegative whole numbers, some of them above 1.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Dataset:
     test_trials: Array | None = None
     train_times: NDArray[np.int64] | None = None
     test_times: NDArray[np.int64] | None = None
+    look_like_counts: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,6 +78,20 @@ class Dataset:
         """Returns the training observations as they are kept, for ``to_units``, and their exposure."""
         exposure = self.train_exposure
         return torch.from_numpy(self.train), None if exposure is None else torch.from_numpy(exposure)
+
+    def remarks(self, as_counts: bool) -> list[str]:
+        """Returns warnings about a table of counts that looks as if something else was meant, a line each.
+
+        Args:
+            as_counts: whether the observation distribution is one of counts.
+        """
+        found, number = [], len(self.train) + len(self.test)
+        if self.look_like_counts and not as_counts:
+            found.append("whole numbers, but noise that is not of counts; spikes want --likelihood poisson or negbio")
+        if self.look_like_counts and number < self.shape[0]:
+            sizes = f"{number} observations of {self.shape[0]} features"
+            found.append(f"{sizes}; if the rows of the array are channels, transpose it")
+        return [f"warning: {self.name}: {remark}" for remark in found]
 
     def mean(self) -> NDArray[np.float64]:
         """Returns the mean of the training observations in the units of models, shape (1, \\*shape)."""
@@ -194,7 +210,7 @@ def load_dataset(
     beside += [None if raw.times is None else raw.times[part] for part in rows]
     offset, scale = _scaling(scaling, train, test, raw.limits, data)
     train, test = (_in_units(part, offset, scale, data) for part in (train, test))
-    return Dataset(name, train, test, offset, scale, *beside)
+    return Dataset(name, train, test, offset, scale, *beside, data not in NAMED and _look_like_counts(raw.train))
 
 
 def from_array(
@@ -255,6 +271,11 @@ def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bo
         times=read.times,
         groups=read.groups,
     )
+
+
+def _look_like_counts(values: Array) -> bool:
+    known = values[~np.isnan(values)]
+    return bool(values.ndim == 2 and (known >= 0).all() and (known == np.round(known)).all() and (known > 1).any())
 
 
 def _scaling(

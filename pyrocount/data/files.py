@@ -205,9 +205,8 @@ def _classes(
     if labels.dtype.kind in "bui":
         return None, labels.astype(np.int64)
     if labels.dtype.kind not in "fUS" or (labels.dtype.kind == "f" and not np.isfinite(labels).all()):
-        problem = (
-            f"{path} with labels of dtype {labels.dtype}{', some of them NaN' if labels.dtype.kind == 'f' else ''}"
-        )
+        unknown = ", some of them not finite" if labels.dtype.kind == "f" else ""
+        problem = f"{path} with labels of dtype {labels.dtype}{unknown}"
         raise InputError(argument, problem, "labels that are numbers or text")
     values, numbers = np.unique(labels, return_inverse=True)
     names = (f"{value:g}" for value in values) if labels.dtype.kind == "f" else values.astype(str).tolist()

@@ -16,6 +16,7 @@ from .fits import (
     dictionary,
     gradient_estimators,
     inference_curves,
+    over_latents,
     reconstructions,
     reconstructions_by_kind,
     samples,
@@ -23,9 +24,11 @@ from .fits import (
     training_curves,
     trajectories,
 )
+from .recordings import channel_fits, loadings, raster, tuning
 
 __all__ = [
     "amortization",
+    "channel_fits",
     "comparison",
     "convergence",
     "count_histograms",
@@ -34,7 +37,10 @@ __all__ = [
     "importance",
     "inference_curves",
     "information",
+    "loadings",
     "mean_variance",
+    "over_latents",
+    "raster",
     "reconstructions",
     "reconstructions_by_kind",
     "restarts",
@@ -43,5 +49,6 @@ __all__ = [
     "spike_raster",
     "training_curves",
     "trajectories",
+    "tuning",
     "uniformity",
 ]

@@ -154,6 +154,30 @@ def comparison(labels: Sequence[str], values: Sequence[Sequence[float]], margins
     return figure
 
 
+def over_latents(curves: Mapping[str, Sequence[tuple[float, float, float]]], name: str) -> Figure:
+    """Draws a held-out metric over the number of latents, a curve for each configuration, with intervals of the means.
+
+    Args:
+        curves: number of latents, mean, and half the width of its interval (NaN for none), by configuration.
+        name: name of the metric.
+    """
+    figure = Figure(figsize=(4.6, 3.0), layout="constrained")
+    axis = figure.subplots()
+    for label, points in curves.items():
+        latents, means, margins = np.array(points).T
+        axis.errorbar(latents, means, margins, fmt="o-", markersize=4, linewidth=1, capsize=2, label=label)
+    known = sorted({latents for points in curves.values() for latents, _, _ in points})
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(known, [f"{latents:g}" for latents in known])
+    axis.minorticks_off()
+    axis.set_xlabel("number of latents", fontsize=8)
+    axis.set_ylabel(f"{name.replace('_', ' ')}: mean and 99 % interval", fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.legend(fontsize=6, frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def amortization(own: tuple[float, float], codes: Sequence[tuple[float, float]], name: str) -> Figure:
     """Draws a model's sparsity and error beside those of sparse codes with the same dictionary.
 

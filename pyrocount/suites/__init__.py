@@ -7,10 +7,12 @@ from .co_smoothing import co_smoothing_suite
 from .diagnostics import diagnostics
 from .generation import generation
 from .reconstruction import reconstruction
+from .recording import recording
 from .representation import representation
 from .sparsity import sparsity
 
 SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
+    "recording": recording,
     "reconstruction": reconstruction,
     "generation": generation,
     "representation": representation,
@@ -22,7 +24,7 @@ SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
 
 def usual_suites(context: EvaluationContext) -> list[str]:
     """Returns the names of the suites that have a meaning for a model and its data."""
-    without = ["generation"] if context.is_recording else ["co-smoothing"]
+    without = ("generation",) if context.is_recording else ("recording", "co-smoothing")
     return [name for name in SUITES if name not in without]
 
 

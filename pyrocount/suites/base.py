@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pyrocount.backends import Backend, Evaluation
+from pyrocount.backends import Backend, Evaluation, derived_seed
 from pyrocount.backends.evaluation import Array
 from pyrocount.data import Dataset
 from pyrocount.diagnostics import Check
@@ -21,6 +21,9 @@ from pyrocount.metrics.representation import MeanInterval, mean_interval
 
 if TYPE_CHECKING:
     from xarray import DataTree
+
+# Parts of the channels, each of which is predicted from the others, and posterior samples of a prediction.
+PARTS, PREDICTIONS = 5, 20
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class EvaluationContext:
         checked: number of observations and simulations of the diagnostics.
         images: numbers of images, for each of which there is a FID.
         inception_weights: weights of Inception, see ``pyrocount.metrics.generation``.
-        held_out: part of the channels that co-smoothing holds out.
+        held_out: part of the channels that co-smoothing holds out, or their names.
         seed: seed of all samples.
         restarts: other fits of the model, by name.
         progress: whether to show progress bars.
@@ -52,7 +55,7 @@ class EvaluationContext:
     checked: int
     images: tuple[int, ...]
     inception_weights: str | None
-    held_out: float
+    held_out: float | tuple[str, ...]
     seed: int
     restarts: dict[str, Backend] = field(default_factory=dict)
     progress: bool = False
@@ -76,6 +79,22 @@ class EvaluationContext:
         """Returns a number of held-out observations, in the units of models, and their exposure where there is one."""
         rows, exposure = self.rows[:number], self.data.test_exposure
         return self.data.test_units()[rows], None if exposure is None else exposure[rows]
+
+    @property
+    def channels(self) -> list[str]:
+        """Returns the names of the channels of a recording; by default their numbers."""
+        return list(self.data.channels or map(str, range(self.data.shape[0])))
+
+    @property
+    def test_labels(self) -> NDArray[np.int64] | None:
+        """Returns the labels of the held-out observations, shape (N,), where they are known."""
+        return None if self.data.test_labels is None else self.data.test_labels[self.rows]
+
+    @property
+    def label_names(self) -> list[str]:
+        """Returns the names of the labels that held-out observations have, in their order."""
+        known = np.unique(self.test_labels) if self.test_labels is not None else []
+        return [str(label) if self.data.label_names is None else self.data.label_names[label] for label in known]
 
     def names(self, number: int | None = None) -> list[Any]:
         """Returns the names of a number of held-out observations: their trials, with the bin where there are several.
@@ -104,6 +123,23 @@ class EvaluationContext:
         """Returns log importance weights of the checked observations, shape (S, N); see ``Backend.log_weights``."""
         checked = self.test(self.checked)
         return self.model.log_weights(*checked, samples=self.samples, seed=self.seed, progress=self.progress)
+
+    @cached_property
+    def rates_from_others(self) -> Array:
+        """Returns rates of the held-out counts per unit of exposure, each channel predicted from the others, (N, C).
+
+        A fifth of the channels at a time is hidden from the encoder, or from iterative inference, and the decoder
+        predicts it.
+        """
+        x, exposure = self.test()
+        part = np.random.default_rng(self.seed).permutation(x.shape[1]) % min(PARTS, x.shape[1])
+        means = np.empty(x.shape)
+        for number in np.unique(part):
+            seen, hidden = x.copy(), part == number
+            seen[:, hidden] = np.nan
+            seed = derived_seed(self.seed, 6, int(number))
+            means[:, hidden] = self.model.predictions(seen, exposure, samples=PREDICTIONS, seed=seed)[:, hidden]
+        return means if exposure is None else means / exposure[:, None]
 
     def unit_range(self, values: Array) -> Array:
         """Returns values in the units of models as numbers between 0 and 1 over the range of the original data.

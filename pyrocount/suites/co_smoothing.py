@@ -1,6 +1,7 @@
 """Suite of what codes of some channels of a recording say about the others."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +10,14 @@ from pyrocount.backends.evaluation import Array
 from pyrocount.errors import InputError
 from pyrocount.metrics.co_smoothing import (
     BASELINES,
+    LEAST_RATE,
     co_smoothing,
     decoding_accuracy,
     gain,
     held_out_channels,
+    predicted_rates,
 )
+from pyrocount.metrics.neural_latents import co_bps, psth_r_squared
 from pyrocount.metrics.representation import MeanInterval, mean_interval
 from pyrocount.metrics.spikes import mean_rates
 
@@ -47,6 +51,8 @@ def co_smoothing_suite(context: EvaluationContext) -> Result:
         title = f"Co-smoothing: {held_out} of {data.shape[0]} channels held out, {len(gains[MODEL])} splits, K = "
         result.tables.append(Table(f"{title}{context.model.latent_dim}", header, rows))
         result.metrics |= _metrics(gains, accuracies)
+        if context.data.train_times is not None:
+            _sequences(context, result)
     return result
 
 
@@ -63,8 +69,15 @@ def _metrics(gains: dict[str, list[float]], accuracies: dict[str, list[float]]) 
 
 
 def _splits(context: EvaluationContext) -> Iterator[NDArray[np.int64]]:
-    """Yields the numbers of the held-out channels of each split."""
+    """Yields the numbers of the held-out channels of each split; one split, of channels that are named."""
     channels = context.data.shape[0]
+    if isinstance(context.held_out, tuple):
+        unknown = [name for name in context.held_out if name not in context.channels]
+        if unknown or len(set(context.held_out)) == channels:
+            problem = unknown[0] if unknown else "all channels"
+            raise InputError("--held-out", problem, f"some of the channels {', '.join(context.channels)}")
+        yield np.sort([context.channels.index(name) for name in dict.fromkeys(context.held_out)])
+        return
     for split in range(SPLITS):
         yield held_out_channels(channels, context.held_out, context.seed + split)
 
@@ -109,6 +122,55 @@ def _over_splits(context: EvaluationContext) -> tuple[dict[str, list[float]], di
         null = mean_rates(train[:, hidden], windows["train_exposure"])
         gains.setdefault(DECODER, []).append(gain(test[:, hidden], rates, null, windows["exposure"]))
     return gains, accuracies
+
+
+def _sequences(context: EvaluationContext, result: Result) -> None:
+    """Measures what the Neural Latents Benchmark does, of trials with one number of bins.
+
+    Each channel is predicted from the others. Forward prediction is a Poisson regression on the codes of the bin
+    before, as the models have no dynamics.
+    """
+    data = context.data
+    with result.attempt("sequences"):
+        train, test = _trials(data.train_trials, data.train_times), _trials(data.test_trials, data.test_times)
+        exposure = data.test_exposure
+        place = np.empty(len(data.test), np.int64)
+        place[context.rows] = np.arange(len(context.rows))
+        if len(context.rows) < len(data.test):
+            raise InputError("--observations", len(context.rows), f"all {len(data.test)}, as trials are whole")
+        spikes = data.test_units()[test]
+        rates = context.rates_from_others[place[test]]
+        rates = rates if exposure is None else rates * exposure[test][..., None]
+        result.metrics["co_bps"] = co_bps(spikes, np.maximum(rates, LEAST_RATE))
+        if data.test_labels is not None:
+            result.metrics["psth_r2"] = psth_r_squared(spikes, rates, data.test_labels[test][:, 0])
+        if spikes.shape[1] > 1:
+            codes = [
+                context.model.code(part, windows, seed=context.seed)[rows]
+                for part, windows, rows in (
+                    (data.train_units(), data.train_exposure, train),
+                    (data.test_units(), exposure, test),
+                )
+            ]
+            before = [part[:, :-1].reshape(-1, part.shape[-1]) for part in codes]
+            after = [part[:, 1:].reshape(-1, part.shape[-1]) for part in (data.train_units()[train], spikes)]
+            found = predicted_rates(before[0], after[0], before[1], seed=context.seed)
+            result.metrics["fp_bps"] = co_bps(after[1][None], np.maximum(found, LEAST_RATE)[None])
+
+
+def _trials(trials: NDArray[Any] | None, times: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Returns the numbers of the observations of each trial in the order of its bins, shape (trials, bins).
+
+    Raises:
+        InputError: naming ``data``, if trials have different numbers of bins.
+    """
+    assert trials is not None
+    assert times is not None
+    order = np.lexsort((times, trials))
+    _, numbers = np.unique(trials, return_counts=True)
+    if numbers.min() < numbers.max():
+        raise InputError("data", f"trials of {numbers.min()} to {numbers.max()} bins", "trials of one number of bins")
+    return order.reshape(len(numbers), -1)
 
 
 def _filled(x: Array, train: Array) -> Array:

@@ -28,11 +28,11 @@ def reconstruction(context: EvaluationContext) -> Result:
         with result.attempt("ssim"):
             pair = (context.unit_range(part) for part in (x, evaluation.reconstructions))
             result.metrics["ssim"] = mean_over(structural_similarity(*pair))
-    worst = np.argsort(np.nan_to_num(evaluation.per_observation["mse"], nan=np.inf))[::-1][:12]
-    result.figures["worst_reconstructions"] = figures.reconstructions(
-        x[worst], evaluation.reconstructions[worst], rows=1
-    )
-
+    if not context.is_recording:
+        worst = np.argsort(np.nan_to_num(evaluation.per_observation["mse"], nan=np.inf))[::-1][:12]
+        result.figures["worst_reconstructions"] = figures.reconstructions(
+            x[worst], evaluation.reconstructions[worst], rows=1
+        )
     if model.has_density:
         weights = context.log_weights
         bound = importance_weighted_elbo(weights)

@@ -12,6 +12,10 @@ OF_THE_FIT = {
     "sparsity": {"dictionary": "What each latent adds", "counts": "Counts of some latents", "spikes": "Spikes"},
 }
 CAPTIONS = {
+    "raster": "Recorded counts, and counts predicted from the other channels",
+    "tuning": "Tuning of latents and channels",
+    "channel_fits": "Each channel: mean counts, Fano factors, bits per spike",
+    "loadings": "What one unit of each latent adds to each channel",
     "worst_reconstructions": "The worst reconstructions",
     "generated": "Means of the data given samples of the prior",
     "information": "Information and selectivity of the latents",

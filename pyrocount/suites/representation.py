@@ -4,6 +4,7 @@ import numpy as np
 
 from pyrocount.backends.evaluation import Array
 from pyrocount.errors import InputError
+from pyrocount.metrics.co_smoothing import decoding_accuracy
 from pyrocount.metrics.representation import (
     CLASSIFIERS,
     Labels,
@@ -19,11 +20,14 @@ SHOTS = (1, 5, 10, 20)
 
 
 def representation(context: EvaluationContext) -> Result:
-    """Measures the accuracy of nearest neighbours and logistic regression with few labels, and shattering."""
+    """Measures the accuracy of nearest neighbours and logistic regression with few labels, and shattering.
+
+    The labels of a recording are decoded by a logistic regression that learns from all training observations.
+    """
     result, model, data = Result(), context.model, context.data
     if data.test_labels is None or data.train_labels is None:
         with result.attempt("labels"):
-            raise InputError("data", f"{data.name} without labels", "labels, in an array 'labels' of the .npz file")
+            raise InputError("data", f"{data.name} without labels", "labels, in an array 'labels' of the file")
         return result
     x, exposure = context.test()
     labels = data.test_labels[context.rows]
@@ -33,6 +37,10 @@ def representation(context: EvaluationContext) -> Result:
         result.remarks.append(f"{(~finite).sum()} of {len(codes)} observations have codes that are not finite")
         codes, labels = codes[finite], labels[finite]
 
+    if context.is_recording:
+        result.metrics["label_accuracy"] = decoding_accuracy(*_training_codes(context), codes, labels)
+        result.metrics["most_frequent_label"] = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
+        return result
     for number in LABELS:
         for classifier in CLASSIFIERS:
             with result.attempt(f"{classifier} with {number} labels"):

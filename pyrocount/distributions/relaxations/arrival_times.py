@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -43,6 +43,9 @@ class ArrivalTimes(Relaxation):
     >>> ArrivalTimes(0.1).is_discrete, ArrivalTimes(0.1, hard=True).is_discrete
     (False, True)
     """
+
+    # An arrival takes about 40 bytes.
+    largest_sum: ClassVar[float] = 1e8
 
     temperature: Tensor | float
     indicator: Literal["cubic", "sigmoid"] = "cubic"

@@ -4,7 +4,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,10 +15,14 @@ from pyrocount import errors
 from pyrocount.errors import InputError
 
 from ..overrides import overridable
+from ..sites import at_site
 
 
 class Relaxation(ABC):
     """Base class of the relaxations, which sample Poisson counts and their derivatives with respect to the log rate."""
+
+    # Largest sum of the rates of a draw, where its cost grows with the rates.
+    largest_sum: ClassVar[float] = math.inf
 
     @property
     def is_discrete(self) -> bool:
@@ -44,11 +48,18 @@ class Relaxation(ABC):
         Returns:
             The values and their derivatives with respect to the log rate, both of the shape of ``rate``. Both are NaN
             where the rate is NaN or infinite. Neither carries an autograd graph.
+
+        Raises:
+            InputError: on a CPU, naming the site, if the rates are so large that the draw would fill the memory.
         """
         with torch.no_grad():
             # One pass shows that all rates are finite; on a CPU, reading its result does not wait for a device.
-            if rate.device.type == "cpu" and not torch.compiler.is_compiling() and math.isfinite(rate.sum().item()):
-                return self._draw(rate)
+            if rate.device.type == "cpu" and not torch.compiler.is_compiling():
+                total = rate.sum().item()
+                if self.largest_sum < total < math.inf:
+                    self._check_sum(rate)
+                if math.isfinite(total):
+                    return self._draw(rate)
             finite = rate.isfinite()
             value, slope = self._draw(rate.where(finite, 0.0))
             return value.where(finite, math.nan), slope.where(finite, math.nan)
@@ -69,14 +80,16 @@ class Relaxation(ABC):
         """Checks the values of the rates; with validation on, this comes before each draw.
 
         Raises:
-            InputError: if a rate is NaN or infinite.
+            InputError: naming the site, if a rate is NaN or infinite, or the rates would fill the memory.
 
         Warns:
             UserWarning: if counts will not be exact integers in the dtype.
         """
         if not rate.isfinite().all():
-            problem = f"NaN or infinite values for {int((~rate.isfinite()).sum())} of {rate.numel()} rates"
+            problem = f"NaN or infinite values for {int((~rate.isfinite()).sum())} of {rate.numel()} rates{at_site()}"
             raise InputError("rate", problem, "finite rates")
+        if self.largest_sum < math.inf:
+            self._check_sum(rate)
         exact = 2 / torch.finfo(rate.dtype).eps
         if self.is_discrete and (rate > exact).any():
             warnings.warn(
@@ -84,6 +97,13 @@ class Relaxation(ABC):
                 f"but counts above {exact:.0f} are rounded in {rate.dtype}",
                 stacklevel=4,
             )
+
+    def _check_sum(self, rate: Tensor) -> None:
+        total = rate.sum(dtype=torch.float64).item()
+        if total > self.largest_sum:
+            problem = f"rates up to {rate.max().item():.3g}, {total:.3g} together{at_site()}"
+            wanted = f"rates of at most {self.largest_sum:.0e} together; start at smaller ones, or take a smaller lr"
+            raise InputError("rate", problem, wanted)
 
 
 def positive_temperature(temperature: Tensor | float) -> None:
