@@ -28,7 +28,7 @@ def reconstructions(x: Array, reconstruction: Array, *, columns: int = 12, rows:
     """
     number = min(len(x), columns * rows)
     if x.ndim == 2:
-        figure, axes = grid(min(number, 24), 4, width=2.2, height=1.2, share=True)
+        figure, axes = grid(min(number, 12), 4, width=2.2, height=1.2, share=True)
         for axis, data, model in zip(axes, x, reconstruction, strict=False):
             axis.plot(data, marker(data), color=DATA)
             axis.plot(model, marker(model), color=FIRST, linewidth=1)

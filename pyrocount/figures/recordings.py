@@ -1,10 +1,12 @@
 """Figures of recordings: counts and predictions, tuning of latents and channels, and how each channel is fitted."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from .layout import DATA, FIRST, SECOND, Array
 
@@ -39,7 +41,7 @@ def raster(x: Array, predicted: Array, channels: Sequence[str], groups: Sequence
         axis.tick_params(labelsize=6)
     _names(axes[0], channels, "y")
     axes[0].set_ylabel("channel", fontsize=8)
-    figure.colorbar(image, ax=axes, label="root of the count, over its mean", shrink=0.8)
+    _scale(figure, image, axes, "root of the count, over its mean")
     return figure
 
 
@@ -64,7 +66,7 @@ def tuning(latents: Array, channels: Array, labels: Sequence[str], names: Sequen
         axis.tick_params(labelsize=6)
     left.set_ylabel("latent, by information", fontsize=8)
     _names(right, names, "y")
-    figure.colorbar(image, ax=[left, right], label="from its least to its largest", shrink=0.8)
+    _scale(figure, image, [left, right], "from its least to its largest")
     return figure
 
 
@@ -119,8 +121,14 @@ def loadings(dictionary: Array, channels: Sequence[str]) -> Figure:
     _names(axis, channels, "x")
     axis.set_xlabel("channel", fontsize=8)
     axis.set_ylabel("latent, by information", fontsize=8)
-    figure.colorbar(image, ax=axis, label="added to the log rate")
+    _scale(figure, image, [axis], "added to the log rate")
     return figure
+
+
+def _scale(figure: Figure, image: AxesImage, axes: Any, label: str) -> None:
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
 
 
 def _names(axis: Axes, names: Sequence[str], side: str) -> None:
