@@ -210,7 +210,8 @@ def load_dataset(
     beside += [None if raw.times is None else raw.times[part] for part in rows]
     offset, scale = _scaling(scaling, train, test, raw.limits, data)
     train, test = (_in_units(part, offset, scale, data) for part in (train, test))
-    return Dataset(name, train, test, offset, scale, *beside, data not in NAMED and _look_like_counts(raw.train))
+    beside.append(data not in NAMED and _look_like_counts(raw.train))
+    return Dataset(name, train, test, offset, scale, *beside)
 
 
 def from_array(

@@ -25,7 +25,7 @@ def channel_bits_per_spike(x: Array, rates: Array, null: Array, exposure: Array 
     [0.1887]
     """
     gained = (poisson_nll(x, null, exposure) - poisson_nll(x, rates, exposure)).sum(0)
-    spikes = np.nansum(x, 0, dtype=np.float64)
+    spikes: Array = np.asarray(np.nansum(x, 0, dtype=np.float64))
     return np.divide(gained, spikes * np.log(2), out=np.full(len(spikes), np.nan), where=spikes > 0)
 
 

@@ -34,9 +34,9 @@ def co_bps(spikes: Array, rates: Array) -> float:
     >>> co_bps(np.array([[[1.0], [3.0]]]), np.array([[[1.0], [3.0]]])).__round__(4)
     0.1887
     """
-    null = np.nanmean(spikes, (0, 1), dtype=np.float64)
-    losses = [float(poisson_nll(spikes, part).sum()) for part in (rates, null)]
-    return bits_per_spike(*losses, float(np.nansum(spikes)))
+    null: Array = np.asarray(np.nanmean(spikes, (0, 1), dtype=np.float64))
+    loss, most = (float(poisson_nll(spikes, part).sum()) for part in (rates, null))
+    return bits_per_spike(loss, most, float(np.nansum(spikes)))
 
 
 def velocity_r_squared(train_rates: Array, train_velocity: Array, rates: Array, velocity: Array) -> float:

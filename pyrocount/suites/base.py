@@ -93,7 +93,7 @@ class EvaluationContext:
     @property
     def label_names(self) -> list[str]:
         """Returns the names of the labels that held-out observations have, in their order."""
-        known = np.unique(self.test_labels) if self.test_labels is not None else []
+        known = [] if self.test_labels is None else np.unique(self.test_labels).tolist()
         return [str(label) if self.data.label_names is None else self.data.label_names[label] for label in known]
 
     def names(self, number: int | None = None) -> list[Any]:
