@@ -323,3 +323,16 @@ def test_checks_are_written_as_json():
     result = diagnostics(context(Enumerated(), checked=50)).to_json()
     assert json.loads(json.dumps(result)) == result
     assert all(check["sentence"] and check["verdict"] for check in result["checks"])
+
+
+def test_names_in_the_tree_and_what_it_says_of_loo():
+    x = np.random.default_rng(0).poisson(2.0, (10, 4)).astype(np.float32)
+    vae = make_vae("poisson", (4,), latent_dim=2, encoder="lin", decoder="lin", likelihood="poisson")
+    tree = to_arviz(vae, x, samples=5, channels=["a", "b", "c", "d"], observations=[f"trial {n}" for n in range(10)])
+    assert tree["observed_data"]["x"].sel(channel="c", observation="trial 3").item() == x[3, 2]
+    assert tree["posterior_predictive"]["x"].dims == ("chain", "draw", "observation", "channel")
+    assert "does not apply" in tree["log_likelihood"].attrs["loo"]
+    x[0, 1] = np.nan
+    assert np.isnan(to_arviz(vae, x, samples=5)["posterior_predictive"]["x"].values[0, :, 0, 1]).all()
+    with pytest.raises(InputError, match="channels: got 3 names, expected 4"):
+        to_arviz(vae, x, samples=5, channels=["a", "b", "c"])
