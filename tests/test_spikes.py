@@ -67,10 +67,12 @@ def test_signs_of_a_collapse():
         "Gaussian bias": (-1.5 + 0.27 * RNG.normal(size=n), np.full(n, 0.024)),
         "selective": (RNG.gamma(0.5, 1.6, n), RNG.gamma(0.5, 1.6, n)),
         "busy and selective": (30 * RNG.gamma(4, 0.25, n), np.full(n, 30.0)),
+        "like a prior of a high rate": (20 + 0.5 * RNG.normal(size=n), np.full(n, 20.0)),
         "silent": (np.full(n, 0.2), np.full(n, 0.2)),
     }
     mean, variance = (np.stack([kind[place] for kind in kinds.values()], 1) for place in (0, 1))
-    assert [list(kinds)[latent] for latent in constant_latents(mean, variance)] == list(kinds)[:2]
+    kl = np.array([736, 2.5, 0.5, 0.8, 0.01, 0.0])
+    assert [list(kinds)[latent] for latent in constant_latents(mean, variance, kl)] == list(kinds)[:2]
     assert information(mean, variance)[-1] < 1e-12
     assert (information(mean, variance)[[2, 3]] > 0.3).all()
 
@@ -117,14 +119,14 @@ def test_collapsed_fits_are_named(command, recording):
 
 
 def test_a_latent_that_is_a_bias_is_named(recording):
-    """One latent is always near 30 and raises all rates; the other tells the observations apart."""
+    """One latent is always near 30, far from its prior, and raises all rates; the other tells observations apart."""
     x = np.load(recording)["x"]
     data = from_array(x, scaling="none")
     vae = make_vae("poisson", x.shape[1:], latent_dim=2, encoder="lin", decoder="lin", likelihood="poisson")
     with torch.no_grad():
-        vae.latent.log_rate.copy_(torch.tensor([30.0, 1.0]).log())
+        vae.latent.log_rate.zero_()
         vae.encoder[1].weight.copy_(torch.stack([torch.zeros(30), torch.full((30,), 0.5)]))
-        vae.encoder[1].bias.copy_(torch.tensor([0.0, -30.0]))
+        vae.encoder[1].bias.copy_(torch.tensor([math.log(30.0), -30.0]))
         vae.decoder[0].weight.fill_(0.09)
     backend = as_backend(vae)
     config = Config(model="poisson", likelihood="poisson", encoder="lin", decoder="lin", latent_dim=2)

@@ -421,7 +421,7 @@ class Backend(ABC):
         if not self.has_density:
             return []
         found, moments = [], (evaluation.posterior_mean, evaluation.posterior_variance)
-        if len(constant := constant_latents(*moments)):
+        if len(constant := constant_latents(*moments, evaluation.latent_kl)):
             numbers = ", ".join(map(str, constant))
             found.append(f"latents that carry a constant, as a bias would: {numbers}; {self.remedies['constant']}")
         gained = check("information", float(information(*moments).sum()))

@@ -110,8 +110,8 @@ READINGS = {
         "latents that carry a constant",
         0,
         0,
-        "The posterior mean of these latents is large and the same for all data: they do the work of a bias, at the "
-        "price of their KL divergence. Take a smaller --lr, or fewer latents (--latent-dim).",
+        "The posterior mean of these latents is large, far from the prior and the same for all data: they do the work "
+        "of a bias, at the price of their KL divergence. Take a smaller --lr, or fewer latents (--latent-dim).",
     ),
     "information": _Reading(
         "information of the latents about the data, in nats",

@@ -12,23 +12,29 @@ Array = NDArray[np.floating[Any]]
 # the bias of 155 channels, it was 12 deviations from 0, with a spread below .01; Gaussian ones were 5 to 10 deviations
 # off, with spreads of .15 to .18. Latents of good fits have spreads above 1.
 FROM_ZERO, SPREAD = 3.0, 0.25
+# KL divergence, in nats, beyond the information about the observation: the price of a bias. Counts that keep a prior of
+# a high rate are large and the same for all observations, too, but cost nothing.
+PRICE = 1.0
 
 
-def constant_latents(mean: Array, variance: Array) -> NDArray[np.int64]:
-    """Returns the numbers of the latents whose posterior mean is large and the same for all observations.
+def constant_latents(mean: Array, variance: Array, kl: Array) -> NDArray[np.int64]:
+    """Returns the numbers of the latents whose posterior mean is large and the same for all observations, at a price.
 
-    Such a latent does the work of a bias of the decoder, at the price of its KL divergence.
+    Such a latent does the work of a bias of the decoder, and costs its KL divergence.
 
     Args:
         mean: posterior mean of the latents of each observation, shape (N, K).
         variance: posterior variance, shape (N, K).
+        kl: mean KL divergence of each latent from its prior, in nats, shape (K,).
 
-    >>> constant_latents(np.array([[30.0, 0.1], [31.0, 4.0]]), np.ones((2, 2))).tolist()
+    >>> mean = np.array([[30.0, 30.0, 0.1], [31.0, 31.0, 4.0]])
+    >>> constant_latents(mean, np.ones((2, 3)), np.array([9.0, 0.0, 9.0])).tolist()
     [0]
     """
     level = np.abs(mean.mean(0, dtype=np.float64))
     large = level > FROM_ZERO * np.sqrt(variance.mean(0, dtype=np.float64))
-    return np.flatnonzero(large & (mean.std(0, dtype=np.float64) < SPREAD * level))
+    dear = kl > PRICE + information(mean, variance)
+    return np.flatnonzero(large & dear & (mean.std(0, dtype=np.float64) < SPREAD * level))
 
 
 def information(mean: Array, variance: Array) -> Array:

@@ -152,7 +152,7 @@ def _collapse(context: EvaluationContext, result: Result) -> None:
         return
     evaluation = context.evaluation
     moments = evaluation.posterior_mean, evaluation.posterior_variance
-    constant, gained = constant_latents(*moments), information(*moments)
+    constant, gained = constant_latents(*moments, evaluation.latent_kl), information(*moments)
     worse = mean_over(evaluation.per_observation["nelbo"] - context.model.marginal(context.data).nll[context.rows])
     result.metrics |= {"constant_latents": len(constant), "information": float(gained.sum()), "over_marginal": worse}
     result.checks += [
