@@ -10,14 +10,14 @@ from matplotlib.image import AxesImage
 
 from .layout import DATA, FIRST, SECOND, Array
 
-# Largest number of names along an axis.
-NAMED = 40
+# Largest number of names along an axis, and of names beside each other that are not turned.
+NAMED, FLAT = 40, 10
 
 
 def raster(x: Array, predicted: Array, channels: Sequence[str], groups: Sequence[tuple[str, int]] = ()) -> Figure:
     """Draws recorded counts beside their predictions: a row a channel, a column an observation.
 
-    Counts are square roots over the mean root of their channel in the recording, so that quiet channels are seen.
+    Counts are shown relative to the mean recorded count of their channel, so that quiet channels are seen.
 
     Args:
         x: recorded counts, shape (N, C), in the order of the figure; NaN where they are missing.
@@ -25,11 +25,12 @@ def raster(x: Array, predicted: Array, channels: Sequence[str], groups: Sequence
         channels: names of the channels.
         groups: labels of the observations in their order, and how many observations each has.
     """
-    scale = np.maximum(np.nanmean(np.sqrt(x), 0), 1e-3)
+    scale = np.nansum(x, 0) / np.maximum((~np.isnan(x)).sum(0), 1)
+    scale = np.where(scale > 0, scale, 1.0)
     figure = Figure(figsize=(10, min(8.0, 1.6 + 0.09 * x.shape[1])), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, values, title in zip(axes, (x, predicted), ("recorded", "predicted from other channels"), strict=True):
-        shown = (np.sqrt(values) / scale).T
+        shown = np.sqrt(values / scale).T
         image = axis.imshow(shown, aspect="auto", interpolation="nearest", cmap="magma", vmin=0, vmax=2.5)
         axis.set_title(title, fontsize=8)
         axis.set_xlabel("observation, by label" if groups else "observation", fontsize=8)
@@ -37,11 +38,11 @@ def raster(x: Array, predicted: Array, channels: Sequence[str], groups: Sequence
         for edge in edges[1:-1]:
             axis.axvline(edge - 0.5, color="white", linewidth=0.4)
         if groups:
-            axis.set_xticks((edges[:-1] + edges[1:] - 1) / 2, [label for label, _ in groups])
+            _names(axis, [label for label, _ in groups], "x", (edges[:-1] + edges[1:] - 1) / 2)
         axis.tick_params(labelsize=6)
     _names(axes[0], channels, "y")
     axes[0].set_ylabel("channel", fontsize=8)
-    _scale(figure, image, axes, "root of the count, over its mean")
+    _scale(figure, image, axes, "root of the count over the mean count of its channel")
     return figure
 
 
@@ -61,7 +62,7 @@ def tuning(latents: Array, channels: Array, labels: Sequence[str], names: Sequen
         shown = ((values - low) / np.maximum(high - low, 1e-12)).T
         image = axis.imshow(shown, aspect="auto", interpolation="nearest", cmap="viridis")
         axis.set_title(title, fontsize=8)
-        axis.set_xticks(range(len(labels)), labels)
+        _names(axis, labels, "x")
         axis.set_xlabel("label", fontsize=8)
         axis.tick_params(labelsize=6)
     left.set_ylabel("latent, by information", fontsize=8)
@@ -131,9 +132,9 @@ def _scale(figure: Figure, image: AxesImage, axes: Any, label: str) -> None:
     bar.ax.tick_params(labelsize=7)
 
 
-def _names(axis: Axes, names: Sequence[str], side: str) -> None:
-    """Names the rows or columns of an image, as many as can be read."""
-    step = -(-len(names) // NAMED)
-    places = range(0, len(names), step)
-    set_ticks, rotation = (axis.set_yticks, 0) if side == "y" else (axis.set_xticks, 90)
-    set_ticks(places, [names[place] for place in places], fontsize=6, rotation=rotation)
+def _names(axis: Axes, names: Sequence[str], side: str, places: Array | None = None) -> None:
+    """Names the rows or columns of an image, or other places along an axis, as many as can be read."""
+    shown = list(range(0, len(names), -(-len(names) // NAMED)))
+    at = shown if places is None else places[shown]
+    set_ticks, upright = (axis.set_yticks, True) if side == "y" else (axis.set_xticks, len(shown) <= FLAT)
+    set_ticks(at, [names[place] for place in shown], fontsize=6, rotation=0 if upright else 90)

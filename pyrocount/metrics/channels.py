@@ -70,7 +70,7 @@ def by_label(values: Array, labels: Labels, exposure: Array | None = None) -> tu
     known = np.unique(labels)
     rows = [labels == label for label in known]
     if exposure is None:
-        return known, np.stack([np.nanmean(values[chosen], 0, dtype=np.float64) for chosen in rows])
+        return known, np.stack([_mean(values[chosen], _mean(values, 0.0)) for chosen in rows])
     return known, np.stack([mean_rates(values[chosen], exposure[chosen]) for chosen in rows])
 
 
@@ -84,7 +84,14 @@ def selectivity(values: Array, labels: Labels) -> Array:
     """
     known, means = by_label(values, labels)
     weights = np.array([(labels == label).mean() for label in known])
-    whole = np.nanmean(values, 0, dtype=np.float64)
+    whole = _mean(values, 0.0)
     between = (weights[:, None] * np.square(means - whole)).sum(0)
-    total = np.nanmean(np.square(values - whole, dtype=np.float64), 0)
+    total = _mean(np.square(values - whole, dtype=np.float64), 0.0)
     return np.divide(between, total, out=np.zeros(len(total)), where=total > 0)
+
+
+def _mean(values: Array, otherwise: Array | float) -> Array:
+    """Returns the mean of each column of values (N, C) over what is known, or another value where nothing is."""
+    number = (~np.isnan(values)).sum(0)
+    total = np.nansum(values, 0, dtype=np.float64)
+    return np.where(number > 0, total / np.maximum(number, 1), otherwise)

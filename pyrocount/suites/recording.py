@@ -84,6 +84,8 @@ def _channels(
     replicated = np.stack([fano_factors(draw) for draw in drawn.replicates])
     tails = (1 - INSIDE) / 2, (1 + INSIDE) / 2
     low, middle, high = (np.quantile(replicated, part, axis=0) for part in (tails[0], 0.5, tails[1]))
+    known = np.maximum((~np.isnan(x)).sum(0), 1)
+    recorded, predicted = np.nansum(x, 0) / known, np.where(np.isnan(x), 0.0, means).sum(0) / known
     nelbo = context.evaluation.per_observation["nelbo"]
     spikes = float(np.nansum(x))
     result.metrics |= {
@@ -98,8 +100,8 @@ def _channels(
         (
             names[channel],
             "" if order.preferred is None else context.label_names[order.preferred[channel]],
-            float(np.nanmean(x[:, channel])),
-            float(np.nanmean(means[:, channel])),
+            float(recorded[channel]),
+            float(predicted[channel]),
             float(bits[channel]),
             float(fano[channel]),
             float(middle[channel]),
@@ -110,8 +112,7 @@ def _channels(
     header = ("channel", "preferred label", "mean count", "predicted", "bits per spike", "Fano factor", "replicated")
     title = "Channels, each predicted from the others, the worst first"
     result.tables.append(Table(title, (*header, "dispersion beyond the prediction"), rows))
-    shown = np.nanmean(x, 0), np.nanmean(means, 0)
-    result.figures["channel_fits"] = figures.channel_fits(*shown, fano, (middle, low, high), bits)
+    result.figures["channel_fits"] = figures.channel_fits(recorded, predicted, fano, (middle, low, high), bits)
     labels = context.test_labels
     sizes = [] if labels is None else np.unique(labels, return_counts=True)[1].tolist()
     groups = list(zip(context.label_names, sizes, strict=True))
