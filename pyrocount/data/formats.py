@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyrocount.errors import InputError, require_extra
 
 from .options import FileOptions
+from .paths import unreadable
 from .spike_times import read_nwb, read_pynapple
 
 Array = NDArray[Any]
@@ -38,11 +39,9 @@ def read_arrays(path: Path, options: FileOptions, argument: str) -> dict[str, Ar
     except InputError:
         raise
     except Exception as error:  # A damaged file may raise any exception.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "allow_pickle" in reason:
+        if "allow_pickle" in str(error):
             raise InputError(argument, f"{path}, which holds Python objects", "an array of numbers") from error
-        problem = f"{path}, which cannot be read ({reason})"
-        raise InputError(argument, problem, f"an intact {suffix} file") from error
+        raise unreadable(argument, path, error, f"an intact {suffix} file") from error
 
 
 def _numpy(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:

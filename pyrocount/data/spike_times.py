@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyrocount.errors import InputError, require_extra
 
 from .options import FileOptions
+from .paths import unreadable
 
 Array = NDArray[Any]
 
@@ -28,18 +29,15 @@ def read_nwb(path: Path, options: FileOptions, argument: str) -> dict[str, Array
         argument: name of the path in errors.
 
     Raises:
-        InputError: naming the argument, if the file cannot be read or has no units; or ``channels`` or ``bin``.
+        InputError: naming the argument, if the file has no units; or ``channels`` or ``bin``.
+        Exception: of any kind, if the file is damaged.
     """
     with require_extra("neural", argument, path):
         import pynwb
-    try:
-        with pynwb.NWBHDF5IO(str(path), "r") as file:
-            recording = file.read()
-            units = None if recording.units is None else recording.units.to_dataframe()
-            trials = None if recording.trials is None else recording.trials.to_dataframe()
-    except Exception as error:  # A damaged file may raise any exception.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(argument, f"{path}, which cannot be read ({reason})", "an intact .nwb file") from error
+    with pynwb.NWBHDF5IO(str(path), "r") as file:
+        recording = file.read()
+        units = None if recording.units is None else recording.units.to_dataframe()
+        trials = None if recording.trials is None else recording.trials.to_dataframe()
     if units is None or "spike_times" not in units:
         raise InputError(argument, f"{path} without a table of units with spike_times", "a recording with sorted units")
     if options.channels is not None and options.channels not in units:
@@ -87,8 +85,7 @@ def _loaded(pynapple: Any, path: Path, kind: type, argument: str) -> Any:
     try:
         found = pynapple.load_file(str(path))
     except Exception as error:  # A damaged file may raise any exception.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(argument, f"{path}, which cannot be read ({reason})", expected) from error
+        raise unreadable(argument, path, error, expected) from error
     if not isinstance(found, kind):
         raise InputError(argument, f"{path}, which holds a {type(found).__name__}", expected)
     return found
@@ -110,10 +107,8 @@ def _counts(
     """
     if not len(times) or not len(start):
         raise InputError(argument, f"{path} with {len(times)} units and {len(start)} trials", "at least one of each")
-    ordered = [np.sort(spikes) for spikes in times]
     if options.bin is None:
-        inside = [np.searchsorted(spikes, stop) - np.searchsorted(spikes, start) for spikes in ordered]
-        return columns | {"x": np.stack(inside, 1).astype(np.float32), "exposure": stop - start}
+        return columns | {"x": _inside(times, start, stop), "exposure": stop - start}
     # A bin that ends with the trial up to rounding is whole.
     bins = np.floor((stop - start) / options.bin + 1e-6).astype(np.int64)
     if not bins.any():
@@ -121,9 +116,15 @@ def _counts(
     trial = np.repeat(np.arange(len(bins)), bins)
     place = np.concatenate([np.arange(number) for number in bins])
     edges = start[trial] + options.bin * place
-    inside = [np.searchsorted(spikes, edges + options.bin) - np.searchsorted(spikes, edges) for spikes in ordered]
-    counts = np.stack(inside, 1).astype(np.float32)
+    counts = _inside(times, edges, edges + options.bin)
     return {name: column[trial] for name, column in columns.items()} | {"x": counts, TIMES: place}
+
+
+def _inside(times: Sequence[Array], start: Array, stop: Array) -> Array:
+    """Returns how many spikes of each unit lie in each window, its start included, shape (windows, units)."""
+    ordered = [np.sort(spikes) for spikes in times]
+    counts = [np.searchsorted(spikes, stop) - np.searchsorted(spikes, start) for spikes in ordered]
+    return np.stack(counts, 1).astype(np.float32)
 
 
 def _whole(times: Sequence[Array]) -> tuple[Array, Array]:

@@ -35,10 +35,8 @@ def fano_factors(x: Array) -> Array:
     >>> fano_factors(np.array([[0.0, 0.0], [2.0, 0.0]])).tolist()
     [1.0, nan]
     """
-    known = ~np.isnan(x)
-    number = known.sum(0)
-    mean = np.nansum(x, 0, dtype=np.float64) / np.maximum(number, 1)
-    variance = np.nansum(np.square(x - mean, dtype=np.float64), 0) / np.maximum(number, 1)
+    mean = known_mean(x)
+    variance = known_mean(np.square(x - mean, dtype=np.float64))
     return np.divide(variance, mean, out=np.full(len(mean), np.nan), where=mean > 0)
 
 
@@ -70,7 +68,7 @@ def by_label(values: Array, labels: Labels, exposure: Array | None = None) -> tu
     known = np.unique(labels)
     rows = [labels == label for label in known]
     if exposure is None:
-        return known, np.stack([_mean(values[chosen], _mean(values, 0.0)) for chosen in rows])
+        return known, np.stack([known_mean(values[chosen], known_mean(values)) for chosen in rows])
     return known, np.stack([mean_rates(values[chosen], exposure[chosen]) for chosen in rows])
 
 
@@ -84,14 +82,19 @@ def selectivity(values: Array, labels: Labels) -> Array:
     """
     known, means = by_label(values, labels)
     weights = np.array([(labels == label).mean() for label in known])
-    whole = _mean(values, 0.0)
+    whole = known_mean(values)
     between = (weights[:, None] * np.square(means - whole)).sum(0)
-    total = _mean(np.square(values - whole, dtype=np.float64), 0.0)
+    total = known_mean(np.square(values - whole, dtype=np.float64))
     return np.divide(between, total, out=np.zeros(len(total)), where=total > 0)
 
 
-def _mean(values: Array, otherwise: Array | float) -> Array:
-    """Returns the mean of each column of values (N, C) over what is known, or another value where nothing is."""
+def known_mean(values: Array, otherwise: Array | float = 0.0) -> Array:
+    """Returns the mean of each column of values over what is not missing, shape (C,).
+
+    Args:
+        values: values, shape (N, C); NaN where they are missing.
+        otherwise: value of a column of which nothing is known.
+    """
     number = (~np.isnan(values)).sum(0)
     total = np.nansum(values, 0, dtype=np.float64)
     return np.where(number > 0, total / np.maximum(number, 1), otherwise)

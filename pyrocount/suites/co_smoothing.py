@@ -91,8 +91,8 @@ def _over_splits(context: EvaluationContext) -> tuple[dict[str, list[float]], di
         "exposure": exposure,
     }
     labels = None
-    if data.train_labels is not None and data.test_labels is not None:
-        labels = data.train_labels[: len(train)], data.test_labels[context.rows]
+    if data.train_labels is not None and context.test_labels is not None:
+        labels = data.train_labels[: len(train)], context.test_labels
     gains: dict[str, list[float]] = {}
     accuracies: dict[str, list[float]] = {}
     for split, hidden in enumerate(_splits(context)):

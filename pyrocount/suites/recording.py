@@ -13,9 +13,11 @@ from pyrocount.metrics.channels import (
     by_label,
     channel_bits_per_spike,
     fano_factors,
+    known_mean,
     residual_dispersion,
     selectivity,
 )
+from pyrocount.metrics.spikes import bits_per_spike
 
 from .base import EvaluationContext, Result, Table, mean_over
 
@@ -84,12 +86,11 @@ def _channels(
     replicated = np.stack([fano_factors(draw) for draw in drawn.replicates])
     tails = (1 - INSIDE) / 2, (1 + INSIDE) / 2
     low, middle, high = (np.quantile(replicated, part, axis=0) for part in (tails[0], 0.5, tails[1]))
-    known = np.maximum((~np.isnan(x)).sum(0), 1)
-    recorded, predicted = np.nansum(x, 0) / known, np.where(np.isnan(x), 0.0, means).sum(0) / known
+    recorded, predicted = known_mean(x), known_mean(np.where(np.isnan(x), np.nan, means))
     nelbo = context.evaluation.per_observation["nelbo"]
     spikes = float(np.nansum(x))
     result.metrics |= {
-        "bits_per_spike": float((marginal.rate_nll[context.rows] - nelbo).sum() / (spikes * np.log(2))),
+        "bits_per_spike": bits_per_spike(float(nelbo.sum()), float(marginal.rate_nll[context.rows].sum()), spikes),
         "bits_per_spike_of_hidden_channels": float(np.nansum(bits * np.nansum(x, 0)) / spikes),
         "fano_factor": mean_over(fano, some=True),
         "fano_factor_replicated": mean_over(middle, some=True),

@@ -25,12 +25,12 @@ def representation(context: EvaluationContext) -> Result:
     The labels of a recording are decoded by a logistic regression that learns from all training observations.
     """
     result, model, data = Result(), context.model, context.data
-    if data.test_labels is None or data.train_labels is None:
+    labels = context.test_labels
+    if labels is None or data.train_labels is None:
         with result.attempt("labels"):
             raise InputError("data", f"{data.name} without labels", "labels, in an array 'labels' of the file")
         return result
     x, exposure = context.test()
-    labels = data.test_labels[context.rows]
     codes = model.code(x, exposure, seed=context.seed, progress=context.progress)
     finite = np.isfinite(codes).all(1)
     if not finite.all():
