@@ -75,7 +75,6 @@ def test_the_shattering_dimension_is_the_mean_over_all_splits_listed_twice():
     found = shattering_dimension(codes, labels, test_codes, test_labels)
     assert len(accuracies) == 2 * len(found.runs) == 20
     assert found.mean == pytest.approx(np.mean(accuracies))
-    assert shattering_dimension(codes, labels, test_codes, test_labels, jobs=2) == found
 
 
 @pytest.mark.parametrize("classes", range(2, 8))

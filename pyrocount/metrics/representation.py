@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.parallel import Parallel, delayed
+from threadpoolctl import threadpool_limits
 
 from pyrocount.errors import InputError
 
@@ -161,9 +161,7 @@ def few_shot_accuracy(
     return mean_interval(runs)
 
 
-def shattering_dimension(
-    codes: Array, labels: Labels, test_codes: Array, test_labels: Labels, *, jobs: int | None = None
-) -> MeanInterval:
+def shattering_dimension(codes: Array, labels: Labels, test_codes: Array, test_labels: Labels) -> MeanInterval:
     """Measures how well hyperplanes separate any half of the classes from the other half.
 
     The measure is the mean accuracy of logistic regression over the splits of the classes. Ten classes are split into
@@ -175,7 +173,6 @@ def shattering_dimension(
         labels: labels to train with, shape (N,).
         test_codes: codes to test with, shape (M, K).
         test_labels: labels to test with, shape (M,).
-        jobs: number of splits that are tried at the same time; by default one.
 
     Returns:
         Mean accuracy over the splits; ``runs`` are in the order of ``itertools.combinations``.
@@ -200,16 +197,10 @@ def shattering_dimension(
     splits = halves(np.unique(labels).tolist())
     scaler = StandardScaler().fit(codes)
     train, test = scaler.transform(codes), scaler.transform(test_codes)
-    runs = Parallel(n_jobs=jobs)(
-        delayed(_accuracy)(
-            lambda: LogisticRegression(max_iter=2000),
-            train,
-            np.isin(labels, part),
-            test,
-            np.isin(test_labels, part),
-        )
-        for part in splits
-    )
+    make = partial(LogisticRegression, max_iter=2000)
+    # The products are so small that threads, or processes, cost more than they save.
+    with threadpool_limits(1, "blas"):
+        runs = [_accuracy(make, train, np.isin(labels, part), test, np.isin(test_labels, part)) for part in splits]
     return mean_interval(runs)
 
 

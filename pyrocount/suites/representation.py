@@ -53,7 +53,7 @@ def representation(context: EvaluationContext) -> Result:
                 result.metrics[f"{classifier}_{shots}_shot"] = found
     with result.attempt("shattering"):
         train_codes, train_labels = _training_codes(context)
-        found = shattering_dimension(train_codes, train_labels, codes, labels, jobs=-1)
+        found = shattering_dimension(train_codes, train_labels, codes, labels)
         result.metrics["shattering"] = found
         result.metrics["shattering_observations"] = len(train_codes)
     return result
