@@ -271,7 +271,7 @@ def test_restarts_are_put_in_order():
         other.encoder[-1].weight.copy_(model.encoder[-1].weight[turned])
         other.encoder[-1].bias.copy_(model.encoder[-1].bias[turned])
         other.latent.log_rate.copy_(model.latent.log_rate[turned])
-    z = to_arviz([model, other], COUNT_DATA, samples=2000)["posterior"]["z"].mean("draw").values
+    z = to_arviz([model, other], COUNT_DATA, samples=4000)["posterior"]["z"].mean("draw").values
     with torch.no_grad():
         rate = model.posterior(torch.tensor(COUNT_DATA)).mean.numpy()
     assert np.abs(z - rate).max() < 5 * np.sqrt(rate.max() / 2000)
@@ -287,9 +287,9 @@ def test_signs_of_gaussian_restarts_are_put_right():
         # The features are means and then log scales.
         other.encoder[-1].weight[:3].neg_()
         other.encoder[-1].bias[:3].neg_()
-    z = to_arviz([model, other], COUNT_DATA, samples=2000)["posterior"]["z"]
+    z = to_arviz([model, other], COUNT_DATA, samples=4000)["posterior"]["z"]
     first, second = z.mean("draw").values
-    error = np.sqrt(2 * z.var("draw").values.max() / 2000)
+    error = np.sqrt(2 * z.var("draw").values.max() / 4000)
     assert np.abs(first - second).max() < 5 * error
     assert np.abs(first).max() > 10 * error
 

@@ -90,10 +90,10 @@ def test_rates_are_exponential_and_then_linear():
     assert slope.tolist() == pytest.approx([e * 0.999, e, e], rel=1e-3)
 
 
-def test_the_encoder_sees_logs_of_rates():
+def test_the_encoder_sees_roots_of_rates():
     noise = PoissonLikelihood((2,))
-    torch.testing.assert_close(noise.inputs(COUNTS), COUNTS.log1p())
-    torch.testing.assert_close(noise.inputs(COUNTS, EXPOSURE), (COUNTS / EXPOSURE[:, None]).log1p())
+    for rate, exposure in ((COUNTS, None), (COUNTS / EXPOSURE[:, None], EXPOSURE)):
+        torch.testing.assert_close(noise.inputs(COUNTS, exposure), (rate.sqrt() + (rate + 1).sqrt()) / 2)
     assert noise.accepts(COUNTS)
     assert not noise.accepts(COUNTS + 0.5)
     assert not noise.accepts(-COUNTS)

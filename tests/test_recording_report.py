@@ -86,12 +86,14 @@ def test_channels_by_name(command, tmp_path, recording, capsys):
 
 
 def test_sequences(command, tmp_path):
-    """Trials of bins whose rates follow their condition and time: the benchmark's metrics, and a forward prediction."""
+    """Trials of bins whose rates follow their condition and time, as a velocity does: the benchmark's metrics."""
     rng = np.random.default_rng(0)
     condition = np.arange(60) % 3
     phase = 2 * np.pi * (np.arange(8)[None, :, None] / 8 + condition[:, None, None] / 3 + np.arange(12) / 12)
     x = rng.poisson(np.exp(1.5 + np.cos(phase)))
-    np.savez(tmp_path / "bins.npz", x=x, labels=condition)
+    angle = phase[:, :, 0]
+    velocity = np.stack([np.cos(angle), np.sin(angle)], -1)
+    np.savez(tmp_path / "bins.npz", x=x, labels=condition, velocity=velocity)
     line = f"--data {tmp_path / 'bins.npz'} --model poisson --likelihood poisson --latent-dim 4 --epochs 40 --name r"
     assert command(line)[0] == 0
     run = tmp_path / "runs" / "r"
@@ -100,6 +102,7 @@ def test_sequences(command, tmp_path):
     assert metrics["psth_r2"] > 0.5
     assert metrics["co_bps"] > 0.1
     assert metrics["fp_bps"] > 0.1
+    assert metrics["velocity_r2"] > 0.5
 
 
 def test_the_choice_of_the_number_of_latents(command, tmp_path, recording, capsys):

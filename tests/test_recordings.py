@@ -149,6 +149,23 @@ def test_trials_of_bins(sequences):
     np.testing.assert_array_equal(data.train[order].reshape(-1, 4, CHANNELS), x[kept])
 
 
+def test_a_velocity_belongs_to_observations_or_to_bins(tmp_path):
+    x, velocity = RNG.poisson(2.0, (6, 4, CHANNELS)).astype(np.float32), RNG.normal(size=(6, 4, 2))
+    np.savez(tmp_path / "bins.npz", x=x, velocity=velocity)
+    flat = read(tmp_path / "bins.npz")
+    np.testing.assert_array_equal(flat.velocity, velocity.reshape(24, 2))
+    np.testing.assert_allclose(read(tmp_path / "bins.npz", time="sum").velocity, velocity.mean(1))
+    np.savez(tmp_path / "one.npz", x=x, velocity=velocity[..., 0])
+    np.testing.assert_array_equal(read(tmp_path / "one.npz").velocity, flat.velocity[:, :1])
+    # The order of the observations of a table is that of the array.
+    np.savez(tmp_path / "table.npz", counts=flat.values, hand=velocity[..., 0].ravel())
+    data = load_dataset(str(tmp_path / "table.npz"), file=FileOptions(array="counts", velocity="hand"), scaling="none")
+    for trials, found in ((data.train_trials, data.train_velocity), (data.test_trials, data.test_velocity)):
+        np.testing.assert_array_equal(found, velocity[..., :1].reshape(24, 1)[trials])
+    io.savemat(tmp_path / "table.mat", {"x": flat.values, "velocity": flat.velocity})
+    np.testing.assert_array_equal(read(tmp_path / "table.mat").velocity, flat.velocity)
+
+
 def test_names_and_trials_travel_through_the_split(tmp_path):
     x = np.arange(40.0).reshape(20, 2)
     np.savez(tmp_path / "table.npz", x=x, channels=["one", "two"])
@@ -193,6 +210,7 @@ def test_splits(tmp_path):
         ("--split all.csv", "all.csv with 20 of 20 observations held out, expected some of each"),
         ("--channels one", "with channels of shape (20,) for observations of 2 features; are rows the channels? then"),
         ("--trials few", "with trials of dtype int64 and shape (3,), expected trials for 20 observations"),
+        ("--velocity few", "with velocity of shape (3,), expected velocity for 20 observations"),
         ("--missing mask", "--missing: got 'mask' with --likelihood gaussian, expected --likelihood poisson or negbio"),
     ],
 )

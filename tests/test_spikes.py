@@ -68,11 +68,12 @@ def test_signs_of_a_collapse():
         "selective": (RNG.gamma(0.5, 1.6, n), RNG.gamma(0.5, 1.6, n)),
         "busy and selective": (30 * RNG.gamma(4, 0.25, n), np.full(n, 30.0)),
         "like a prior of a high rate": (20 + 0.5 * RNG.normal(size=n), np.full(n, 20.0)),
+        "skewed around a prior of a high rate": (96 * np.exp(0.2 * RNG.normal(size=n)), np.full(n, 96.0)),
         "silent": (np.full(n, 0.2), np.full(n, 0.2)),
     }
     mean, variance = (np.stack([kind[place] for kind in kinds.values()], 1) for place in (0, 1))
-    kl = np.array([736, 2.5, 0.5, 0.8, 0.01, 0.0])
-    assert [list(kinds)[latent] for latent in constant_latents(mean, variance, kl)] == list(kinds)[:2]
+    kl, prior = np.array([736, 2.5, 0.5, 0.8, 0.01, 2.0, 0.0]), np.array([3, 0, 0.8, 30, 20, 94, 0.2])
+    assert [list(kinds)[latent] for latent in constant_latents(mean, variance, kl, prior)] == list(kinds)[:2]
     assert information(mean, variance)[-1] < 1e-12
     assert (information(mean, variance)[[2, 3]] > 0.3).all()
 
@@ -125,8 +126,10 @@ def test_a_latent_that_is_a_bias_is_named(recording):
     vae = make_vae("poisson", x.shape[1:], latent_dim=2, encoder="lin", decoder="lin", likelihood="poisson")
     with torch.no_grad():
         vae.latent.log_rate.zero_()
-        vae.encoder[1].weight.copy_(torch.stack([torch.zeros(30), torch.full((30,), 0.5)]))
-        vae.encoder[1].bias.copy_(torch.tensor([math.log(30.0), -30.0]))
+        vae.encoder[1].weight.copy_(torch.stack([torch.zeros(30), torch.full((30,), 0.4)]))
+        vae.encoder[1].bias.copy_(
+            torch.tensor([math.log(30.0), -0.4 * (np.sqrt(x) + np.sqrt(x + 1)).sum(1).mean() / 2])
+        )
         vae.decoder[0].weight.fill_(0.09)
     backend = as_backend(vae)
     config = Config(model="poisson", likelihood="poisson", encoder="lin", decoder="lin", latent_dim=2)

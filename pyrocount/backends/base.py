@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrocount import figures
 from pyrocount.config import Config
 from pyrocount.data import Dataset
-from pyrocount.diagnostics import check, constant_latents, information
+from pyrocount.diagnostics import Collapse, check, constant_latents, information
 from pyrocount.errors import InputError
 from pyrocount.inference import anneal
 from pyrocount.inference.options import ObjectiveOptions
@@ -40,6 +41,8 @@ TOGETHER = 20
 FIRST_TEMPERATURE, FIRST_KL_WEIGHT = 1.0, 1e-4
 # Numbers of held-out observations and of samples of the prior in the figures.
 DRAWN, GENERATED = 100, 60
+# Draws of the prior for the mean of each latent.
+PRIOR_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -416,19 +419,35 @@ class Backend(ABC):
         """Draws the figures that only some backends have."""
         return {}
 
+    def collapse(self, data: Dataset, evaluation: Evaluation, rows: NDArray[np.int64] | None = None) -> Collapse:
+        """Looks for latents that carry a constant, and compares the bound with the marginal model's.
+
+        Args:
+            data: data of the fit.
+            evaluation: metrics of held-out observations.
+            rows: numbers of these observations; by default they are the first.
+        """
+        moments = evaluation.posterior_mean, evaluation.posterior_variance
+        prior = self.prior_latents(PRIOR_DRAWS).mean(0)
+        nelbo, marginal = evaluation.per_observation["nelbo"], self.marginal(data).nll
+        return Collapse(
+            constant_latents(*moments, evaluation.latent_kl, prior),
+            float(information(*moments).sum()),
+            nelbo - (marginal[: len(nelbo)] if rows is None else marginal[rows]),
+        )
+
     def remarks(self, config: Config, data: Dataset, evaluation: Evaluation) -> list[str]:
         """Returns remarks on the result that the user should know, with what to do about it, a line each."""
         if not self.has_density:
             return []
-        found, moments = [], (evaluation.posterior_mean, evaluation.posterior_variance)
-        if len(constant := constant_latents(*moments, evaluation.latent_kl)):
-            numbers = ", ".join(map(str, constant))
+        found, signs = [], self.collapse(data, evaluation)
+        if len(signs.constant):
+            numbers = ", ".join(map(str, signs.constant))
             found.append(f"latents that carry a constant, as a bias would: {numbers}; {self.remedies['constant']}")
-        gained = check("information", float(information(*moments).sum()))
+        gained = check("information", signs.information)
         if gained.verdict == "bad":
             found.append(f"the posterior ignores the data ({gained.value:.2g} nats); {self.remedies['ignored']}")
-        nelbo = evaluation.per_observation["nelbo"]
-        if (loss := float(nelbo.mean() - self.marginal(data).nll[: len(nelbo)].mean())) > 0:
+        if (loss := float(signs.lost.mean())) > 0:
             rates = "the mean rates" if self.observes_counts else "the mean of the data"
             found.append(f"the fit is worse than {rates} alone, by {loss:.3g} nats; {self.remedies['marginal']}")
         return [f"warning: {remark}" for remark in found]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrocount.errors import InputError
 
-from .files import read_observations
+from .files import Observations, read_observations
 from .options import NAMED, FileOptions
 from .patches import load_patches
 from .paths import user_path
@@ -45,6 +45,8 @@ class Dataset:
         test_trials: trial of each held-out observation, shape (M,).
         train_times: number of the bin of each training observation in its trial, shape (N,), for several bins a trial.
         test_times: the same of each held-out observation, shape (M,).
+        train_velocity: velocity at each training observation, shape (N, components), where it is known.
+        test_velocity: the same of each held-out observation, shape (M, components).
         look_like_counts: whether the original values are a table of nonnegative whole numbers, some of them above 1.
     """
 
@@ -63,6 +65,8 @@ class Dataset:
     test_trials: Array | None = None
     train_times: NDArray[np.int64] | None = None
     test_times: NDArray[np.int64] | None = None
+    train_velocity: NDArray[np.float64] | None = None
+    test_velocity: NDArray[np.float64] | None = None
     look_like_counts: bool = False
 
     @property
@@ -120,22 +124,20 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class _Raw:
-    """Original values of a data set, and the limits between which they can lie, where these are known.
+class _Raw(Observations):
+    """Original values of a data set.
 
-    What describes observations does so for all of them, with the training observations first.
+    Attributes:
+        values: observations, or those for training where there is an official split, of any dtype.
+        labels: class of each observation.
+        test: observations for testing of an official split; what describes observations lists them behind the others.
+        limits: limits between which the values can lie, where these are known.
     """
 
-    train: Array
-    test: Array | None = None
+    values: Array
     labels: Array | None = None
-    exposure: Array | None = None
+    test: Array | None = None
     limits: tuple[float, float] | None = None
-    label_names: tuple[str, ...] | None = None
-    channels: tuple[str, ...] | None = None
-    trials: Array | None = None
-    times: Array | None = None
-    groups: Array | None = None
 
 
 def default_scaling(data: str) -> str:
@@ -192,7 +194,7 @@ def load_dataset(
         raise InputError("scaling", repr(scaling), f"one of {', '.join(SCALINGS)}")
     raw = _load(data, seed, data_dir, download, whiten, file)
     name = data if data in NAMED else Path(data).stem
-    train, test, exposures = raw.train, raw.test, raw.exposure
+    train, test, exposures = raw.values, raw.test, raw.exposure
     if exposure is not None:
         exposures = np.full(len(train) + (0 if test is None else len(test)), exposure)
     if test is None:
@@ -207,10 +209,10 @@ def load_dataset(
     ]
     trials = np.arange(sum(map(len, rows))) if raw.trials is None else raw.trials
     beside += [raw.label_names, raw.channels, *(trials[part] for part in rows)]
-    beside += [None if raw.times is None else raw.times[part] for part in rows]
+    beside += [None if values is None else values[part] for values in (raw.times, raw.velocity) for part in rows]
     offset, scale = _scaling(scaling, train, test, raw.limits, data)
     train, test = (_in_units(part, offset, scale, data) for part in (train, test))
-    beside.append(data not in NAMED and _look_like_counts(raw.train))
+    beside.append(data not in NAMED and _look_like_counts(raw.values))
     return Dataset(name, train, test, offset, scale, *beside)
 
 
@@ -237,7 +239,7 @@ def from_array(
 
 def _split(raw: _Raw, split: str, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns the numbers of the observations for training, and of those that are held out."""
-    number = len(raw.train)
+    number = len(raw.values)
     if split not in ("random", "block"):
         return marked_rows(user_path(split, "split"), number)
     if raw.groups is not None:
@@ -256,22 +258,14 @@ def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bo
         digits = load_digits()
         return _Raw(digits.images.astype(np.float32)[:, None], labels=digits.target, limits=(0.0, 16.0))
     if data == "patches":
-        return _Raw(*load_patches(data_dir, seed=seed, whiten_images=whiten))
+        train, test = load_patches(data_dir, seed=seed, whiten_images=whiten)
+        return _Raw(train, test=test)
     if data in SETS:
-        return _Raw(*load_vision(data, data_dir, download), limits=(0.0, 255.0))
+        images, tested, labels = load_vision(data, data_dir, download)
+        return _Raw(images, labels=labels, test=tested, limits=(0.0, 255.0))
     if not Path(data).suffix:
         raise InputError("data", repr(data), f"one of {', '.join(NAMED)}, or a file")
-    read = read_observations(user_path(data), file)
-    return _Raw(
-        read.values,
-        labels=read.labels,
-        exposure=read.exposure,
-        label_names=read.label_names,
-        channels=read.channels,
-        trials=read.trials,
-        times=read.times,
-        groups=read.groups,
-    )
+    return _Raw(**vars(read_observations(user_path(data), file)))
 
 
 def _look_like_counts(values: Array) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pyrocount.errors import InputError
 
-from .formats import BESIDE, read_arrays
+from .formats import BESIDE, is_beside, read_arrays
 from .options import FileOptions
 from .spike_times import TIMES
 
@@ -32,6 +32,7 @@ class Observations:
         trials: trial of each observation, shape (N,), where it is known: numbers or text.
         times: number of the bin of each observation in its trial, shape (N,), for several bins a trial.
         groups: group of each observation, shape (N,): numbers or text.
+        velocity: velocity at each observation, shape (N, components), where it is known.
     """
 
     values: Floats
@@ -42,6 +43,7 @@ class Observations:
     trials: Array | None = None
     times: NDArray[np.int64] | None = None
     groups: Array | None = None
+    velocity: Floats | None = None
 
 
 def read_array(path: str | Path, argument: str = "data") -> Floats:
@@ -49,7 +51,7 @@ def read_array(path: str | Path, argument: str = "data") -> Floats:
 
     Args:
         path: path of the file. An ``.npz`` or ``.mat`` file holds one array (beside ``exposure``, ``labels``,
-            ``channels`` and ``trials``), or an array named ``x``.
+            ``channels``, ``trials`` and ``velocity``), or an array named ``x``.
         argument: name of the path in errors.
 
     Returns:
@@ -74,8 +76,8 @@ def read_observations(path: str | Path, options: FileOptions | None = None, argu
         argument: name of the path in errors.
 
     Raises:
-        InputError: for the reasons of ``read_array``; or if the exposure, labels, channels, trials or groups do not
-            describe the observations; naming the option, if it names what the file lacks.
+        InputError: for the reasons of ``read_array``; or if the exposure, labels, channels, trials, groups or velocity
+            do not describe the observations; naming the option, if it names what the file lacks.
     """
     options = FileOptions() if options is None else options
     arrays = read_arrays(Path(path), options, argument)
@@ -117,6 +119,7 @@ def read_observations(path: str | Path, options: FileOptions | None = None, argu
         rows if own is None else own,
         arrays.get(TIMES) if rows is None else np.tile(np.arange(times), trials),
         each("groups"),
+        _velocity(described["velocity"], (trials, times), number, path, argument),
     )
 
 
@@ -147,8 +150,7 @@ def _chosen(arrays: dict[str, Array], options: FileOptions, path: str | Path, ar
         if options.array not in arrays:
             raise InputError("array", repr(options.array), f"one of the arrays of {path}: {', '.join(arrays)}")
         return arrays[options.array]
-    others = (options.labels, options.channels, options.trials, options.groups, TIMES, *BESIDE)
-    names = [name for name in arrays if name not in others]
+    names = [name for name in arrays if name != TIMES and not is_beside(name, options)]
     if len(names) != 1 and "x" not in names:
         problem = f"{path} with the arrays {', '.join(names)}" if names else f"{path} with no arrays"
         raise InputError(argument, problem, "one array, or an array named x, or --array")
@@ -194,6 +196,25 @@ def _lengths(exposure: Array | None, path: str | Path, argument: str) -> Floats 
         problem = f"{path} with an exposure of {lengths.min():g} as its smallest value"
         raise InputError(argument, problem, f"an exposure of {len(lengths)} positive numbers")
     return lengths
+
+
+def _velocity(
+    values: Array | None, sequences: tuple[int, int], number: int, path: str | Path, argument: str
+) -> Floats | None:
+    """Returns the velocity at each observation, shape (observations, components); its mean where bins were summed."""
+    if values is None:
+        return None
+    trials, times = sequences
+    values = known = _numbers(values, f"{path}, array velocity,", argument)
+    if times > 1 and values.shape[:2] == sequences:
+        values = values.reshape(*sequences, -1)
+        values = values.mean(1) if number == trials else values.reshape(number, -1)
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2 or len(values) != number:
+        expected = f"velocity for {number} observations" + (f", or {trials} trials x {times} bins" if times > 1 else "")
+        raise InputError(argument, f"{path} with velocity of shape {known.shape}", expected)
+    return values
 
 
 def _classes(

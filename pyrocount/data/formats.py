@@ -62,7 +62,7 @@ def _numpy(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:
             return read_pynapple(path, options, argument)
         # Reading is slow, and other arrays may be large.
         chosen = options.array or "x"
-        wanted = [name for name in loaded.files if name == chosen or _is_beside(name, options)]
+        wanted = [name for name in loaded.files if name == chosen or is_beside(name, options)]
         if chosen not in wanted and (options.array is not None or len(names) - len(wanted) > 1):
             return {name: np.empty(0) for name in loaded.files}
         return {name: np.asarray(loaded[name]) for name in (wanted if chosen in wanted else loaded.files)}
@@ -77,7 +77,8 @@ def _matlab(path: Path, options: FileOptions, argument: str) -> dict[str, Array]
     except NotImplementedError as error:
         raise InputError(argument, f"{path} of MATLAB 7.3", "a file that was saved with -v7") from error
     arrays = {name: np.asarray(value) for name, value in loaded.items() if not name.startswith("__")}
-    return {name: _vector(value) if _is_beside(name, options) else value for name, value in arrays.items()}
+    vectors = {name for name in arrays if is_beside(name, options)} - {options.velocity or "velocity"}
+    return {name: _vector(value) if name in vectors else value for name, value in arrays.items()}
 
 
 def _vector(values: Array) -> Array:
@@ -92,7 +93,7 @@ def _table(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:
     with require_extra("neural", argument, path):
         import pandas
     table = pandas.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
-    beside = [name for name in table if _is_beside(str(name), options)]
+    beside = [name for name in table if is_beside(str(name), options)]
     values = table.drop(columns=beside)
     if text := [str(name) for name in values if values[name].dtype.kind not in "buif"]:
         problem = f"{path}, whose column {text[0]} holds more than numbers"
@@ -102,13 +103,13 @@ def _table(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:
     return arrays | {"x": values.to_numpy(np.float64), "channels": np.array([*map(str, values)])}
 
 
-def _is_beside(name: str, options: FileOptions) -> bool:
+def is_beside(name: str, options: FileOptions) -> bool:
     """Returns whether an array or column describes observations or channels, by its name."""
-    return name in BESIDE or name in (options.labels, options.channels, options.trials, options.groups)
+    return name in BESIDE or name in [getattr(options, part) for part in (*BESIDE, "groups") if part != "exposure"]
 
 
 # Names of the arrays that describe observations or channels.
-BESIDE = ("exposure", "labels", "channels", "trials")
+BESIDE = ("exposure", "labels", "channels", "trials", "velocity")
 READERS: dict[str, Reader] = {
     ".npy": _numpy,
     ".npz": _numpy,

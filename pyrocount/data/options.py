@@ -45,6 +45,12 @@ class FileOptions:
         "whole",
         FROM_A_FILE,
     ] = None
+    velocity: Annotated[
+        str | None,
+        "name of the array or column with the velocity at each observation (observations x components or trials x time "
+        "x components), which is decoded from predicted rates; by default velocity, if there is one",
+        FROM_A_FILE,
+    ] = None
     bin: Annotated[
         float | None,
         "length in seconds of the bins in which spike times are counted; by default a trial is one observation, the "

@@ -3,13 +3,14 @@
 from .arviz import Chain, chains_to_arviz
 from .calibration import chance_distance, randomised_pit, ranks, uniformity_distance
 from .checks import Check, Verdict, check
-from .collapse import constant_latents, information
+from .collapse import Collapse, constant_latents, information
 from .latents import aggregate_distance, match_latents
 from .predictive import Comparison, fano_factor, predictive_checks, rootogram
 
 __all__ = [
     "Chain",
     "Check",
+    "Collapse",
     "Comparison",
     "Verdict",
     "aggregate_distance",

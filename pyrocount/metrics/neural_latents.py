@@ -43,10 +43,10 @@ def velocity_r_squared(train_rates: Array, train_velocity: Array, rates: Array, 
     """Returns R^2 of velocities that a ridge regression predicts from rates, averaged over their components.
 
     Args:
-        train_rates: rates of the training trials, shape (trials, bins, channels).
-        train_velocity: velocities of these, shape (trials, bins, components).
-        rates: rates of held-out trials.
-        velocity: velocities of held-out trials.
+        train_rates: rates of training data, shape (trials, bins, channels) or (observations, channels).
+        train_velocity: velocities at these, shape (trials, bins, components) or (observations, components).
+        rates: rates of held-out data.
+        velocity: velocities at these.
     """
     inputs, others = (part.reshape(-1, part.shape[-1]) for part in (train_rates, rates))
     targets, truth = (part.reshape(-1, part.shape[-1]) for part in (train_velocity, velocity))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyrocount.backends import derived_seed
 from pyrocount.backends.evaluation import Array
 from pyrocount.errors import InputError
 from pyrocount.metrics.co_smoothing import (
@@ -17,7 +18,7 @@ from pyrocount.metrics.co_smoothing import (
     held_out_channels,
     predicted_rates,
 )
-from pyrocount.metrics.neural_latents import co_bps, psth_r_squared
+from pyrocount.metrics.neural_latents import co_bps, psth_r_squared, velocity_r_squared
 from pyrocount.metrics.representation import MeanInterval, mean_interval
 from pyrocount.metrics.spikes import mean_rates
 
@@ -53,6 +54,8 @@ def co_smoothing_suite(context: EvaluationContext) -> Result:
         result.metrics |= _metrics(gains, accuracies)
         if context.data.train_times is not None:
             _sequences(context, result)
+        if context.data.train_velocity is not None:
+            result.metrics["velocity_r2"] = _velocity(context)
     return result
 
 
@@ -156,6 +159,22 @@ def _sequences(context: EvaluationContext, result: Result) -> None:
             after = [part[:, 1:].reshape(-1, part.shape[-1]) for part in (data.train_units()[train], spikes)]
             found = predicted_rates(before[0], after[0], before[1], seed=context.seed)
             result.metrics["fp_bps"] = co_bps(after[1][None], np.maximum(found, LEAST_RATE)[None])
+
+
+def _velocity(context: EvaluationContext) -> float:
+    """Returns R^2 of the velocity that rates predict, which the model infers from all channels."""
+    data = context.data
+    train, (test, exposure) = data.train_units(context.train_observations), context.test()
+    train_exposure = None if data.train_exposure is None else data.train_exposure[: len(train)]
+    rates = []
+    for number, (x, windows) in enumerate(((train, train_exposure), (test, exposure))):
+        seed = derived_seed(context.seed, 7, number)
+        means = context.model.predictions(x, windows, samples=SAMPLES, seed=seed)
+        rates.append(means if windows is None else means / windows[:, None])
+    assert data.train_velocity is not None
+    assert data.test_velocity is not None
+    known = data.train_velocity[: len(train)], data.test_velocity[context.rows]
+    return velocity_r_squared(rates[0], known[0], rates[1], known[1])
 
 
 def _trials(trials: NDArray[Any] | None, times: NDArray[np.int64] | None) -> NDArray[np.int64]:

@@ -10,8 +10,6 @@ from pyrocount.diagnostics import (
     aggregate_distance,
     chance_distance,
     check,
-    constant_latents,
-    information,
     match_latents,
     predictive_checks,
     randomised_pit,
@@ -150,14 +148,12 @@ def _collapse(context: EvaluationContext, result: Result) -> None:
     """Looks for latents that carry a constant, a posterior that ignores the data, a fit worse than the marginal one."""
     if not context.model.has_density:
         return
-    evaluation = context.evaluation
-    moments = evaluation.posterior_mean, evaluation.posterior_variance
-    constant, gained = constant_latents(*moments, evaluation.latent_kl), information(*moments)
-    worse = mean_over(evaluation.per_observation["nelbo"] - context.model.marginal(context.data).nll[context.rows])
-    result.metrics |= {"constant_latents": len(constant), "information": float(gained.sum()), "over_marginal": worse}
+    signs = context.model.collapse(context.data, context.evaluation, context.rows)
+    number, worse = len(signs.constant), mean_over(signs.lost)
+    result.metrics |= {"constant_latents": number, "information": signs.information, "over_marginal": worse}
     result.checks += [
-        check("constant", len(constant)),
-        check("information", float(gained.sum())),
+        check("constant", number),
+        check("information", signs.information),
         check("marginal", worse.mean),
     ]
 
