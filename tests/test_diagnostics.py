@@ -271,7 +271,7 @@ def test_restarts_are_put_in_order():
         other.encoder[-1].weight.copy_(model.encoder[-1].weight[turned])
         other.encoder[-1].bias.copy_(model.encoder[-1].bias[turned])
         other.latent.log_rate.copy_(model.latent.log_rate[turned])
-    z = to_arviz([model, other], COUNT_DATA, samples=4000)["posterior"]["z"].mean("draw").values
+    z = to_arviz([model, other], COUNT_DATA, samples=2000)["posterior"]["z"].mean("draw").values
     with torch.no_grad():
         rate = model.posterior(torch.tensor(COUNT_DATA)).mean.numpy()
     assert np.abs(z - rate).max() < 5 * np.sqrt(rate.max() / 2000)
