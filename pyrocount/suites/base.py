@@ -80,6 +80,12 @@ class EvaluationContext:
         rows, exposure = self.rows[:number], self.data.test_exposure
         return self.data.test_units()[rows], None if exposure is None else exposure[rows]
 
+    def training(self) -> tuple[Array, Array | None]:
+        """Returns the training observations that probes learn from, and their exposure, as ``test`` does."""
+        exposure = self.data.train_exposure
+        x = self.data.train_units(self.train_observations)
+        return x, None if exposure is None else exposure[: len(x)]
+
     @property
     def channels(self) -> list[str]:
         """Returns the names of the channels of a recording; by default their numbers."""
@@ -133,12 +139,16 @@ class EvaluationContext:
         """
         x, exposure = self.test()
         part = np.random.default_rng(self.seed).permutation(x.shape[1]) % min(PARTS, x.shape[1])
-        means = np.empty(x.shape)
+        rates = np.empty(x.shape)
         for number in np.unique(part):
             seen, hidden = x.copy(), part == number
             seen[:, hidden] = np.nan
-            seed = derived_seed(self.seed, 6, int(number))
-            means[:, hidden] = self.model.predictions(seen, exposure, samples=PREDICTIONS, seed=seed)[:, hidden]
+            rates[:, hidden] = self.rates(seen, exposure, derived_seed(self.seed, 6, int(number)))[:, hidden]
+        return rates
+
+    def rates(self, x: Array, exposure: Array | None, seed: int) -> Array:
+        """Returns the means that the model predicts of counts, per unit of exposure, shape (N, C)."""
+        means = self.model.predictions(x, exposure, samples=PREDICTIONS, seed=seed)
         return means if exposure is None else means / exposure[:, None]
 
     def unit_range(self, values: Array) -> Array:

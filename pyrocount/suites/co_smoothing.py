@@ -26,8 +26,6 @@ from .base import EvaluationContext, Result, Table
 
 # Number of splits of the channels.
 SPLITS = 5
-# Samples of a posterior for the decoder's own prediction.
-SAMPLES = 20
 MODEL, DECODER = "this model", "this model, its own decoder"
 
 
@@ -88,11 +86,7 @@ def _splits(context: EvaluationContext) -> Iterator[NDArray[np.int64]]:
 def _over_splits(context: EvaluationContext) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Returns bits per spike and accuracies of each split, by the name of the codes."""
     data, model = context.data, context.model
-    train, (test, exposure) = data.train_units(context.train_observations), context.test()
-    windows = {
-        "train_exposure": None if data.train_exposure is None else data.train_exposure[: len(train)],
-        "exposure": exposure,
-    }
+    (train, train_exposure), (test, exposure) = context.training(), context.test()
     labels = None
     if data.train_labels is not None and context.test_labels is not None:
         labels = data.train_labels[: len(train)], context.test_labels
@@ -104,8 +98,8 @@ def _over_splits(context: EvaluationContext) -> tuple[dict[str, list[float]], di
         gaps = tuple(_without(part, hidden) for part in (train, test))
         codes = {
             MODEL: (
-                model.code(gaps[0], windows["train_exposure"], seed=seed),
-                model.code(gaps[1], windows["exposure"], seed=seed),
+                model.code(gaps[0], train_exposure, seed=seed),
+                model.code(gaps[1], exposure, seed=seed),
             )
         }
         filled_train, filled_test = (_filled(part[:, seen], train[:, seen]) for part in (train, test))
@@ -115,15 +109,19 @@ def _over_splits(context: EvaluationContext) -> tuple[dict[str, list[float]], di
         }
         for name, (train_codes, test_codes) in codes.items():
             found = co_smoothing(
-                train_codes, train[:, hidden], test_codes, test[:, hidden], seed=context.seed, **windows
+                train_codes,
+                train[:, hidden],
+                test_codes,
+                test[:, hidden],
+                train_exposure=train_exposure,
+                exposure=exposure,
+                seed=context.seed,
             )
             gains.setdefault(name, []).append(found)
             if labels is not None:
                 accuracies.setdefault(name, []).append(decoding_accuracy(train_codes, labels[0], test_codes, labels[1]))
-        rates = model.predictions(gaps[1], windows["exposure"], samples=SAMPLES, seed=seed)[:, hidden]
-        rates = rates if windows["exposure"] is None else rates / windows["exposure"][:, None]
-        null = mean_rates(train[:, hidden], windows["train_exposure"])
-        gains.setdefault(DECODER, []).append(gain(test[:, hidden], rates, null, windows["exposure"]))
+        rates, null = context.rates(gaps[1], exposure, seed)[:, hidden], mean_rates(train[:, hidden], train_exposure)
+        gains.setdefault(DECODER, []).append(gain(test[:, hidden], rates, null, exposure))
     return gains, accuracies
 
 
@@ -164,17 +162,13 @@ def _sequences(context: EvaluationContext, result: Result) -> None:
 def _velocity(context: EvaluationContext) -> float:
     """Returns R^2 of the velocity that rates predict, which the model infers from all channels."""
     data = context.data
-    train, (test, exposure) = data.train_units(context.train_observations), context.test()
-    train_exposure = None if data.train_exposure is None else data.train_exposure[: len(train)]
-    rates = []
-    for number, (x, windows) in enumerate(((train, train_exposure), (test, exposure))):
-        seed = derived_seed(context.seed, 7, number)
-        means = context.model.predictions(x, windows, samples=SAMPLES, seed=seed)
-        rates.append(means if windows is None else means / windows[:, None])
+    train, test = (
+        context.rates(*part, derived_seed(context.seed, 7, number))
+        for number, part in enumerate((context.training(), context.test()))
+    )
     assert data.train_velocity is not None
     assert data.test_velocity is not None
-    known = data.train_velocity[: len(train)], data.test_velocity[context.rows]
-    return velocity_r_squared(rates[0], known[0], rates[1], known[1])
+    return velocity_r_squared(train, data.train_velocity[: len(train)], test, data.test_velocity[context.rows])
 
 
 def _trials(trials: NDArray[Any] | None, times: NDArray[np.int64] | None) -> NDArray[np.int64]:

@@ -35,13 +35,18 @@ class Order:
         channels: numbers of the channels.
         latents: numbers of the latents, by information.
         rows: numbers of the observations, by label where these are known.
-        preferred: preferred label of each channel, its number in the order of the labels; None without labels.
+        tuning: mean rate of each channel for each label, shape (labels, C); None without labels.
     """
 
     channels: NDArray[np.int64]
     latents: NDArray[np.int64]
     rows: NDArray[np.int64]
-    preferred: NDArray[np.int64] | None
+    tuning: Array | None
+
+    @property
+    def preferred(self) -> NDArray[np.int64] | None:
+        """Returns the preferred label of each channel, its number in the order of the labels."""
+        return None if self.tuning is None else self.tuning.argmax(0)
 
 
 def recording(context: EvaluationContext) -> Result:
@@ -69,9 +74,9 @@ def _order(context: EvaluationContext, x: Array, exposure: Array | None) -> Orde
     strongest = np.abs(weights).argmax(0)
     if context.test_labels is None:
         return Order(np.lexsort((-np.abs(weights).max(0), strongest)), latents, np.arange(len(x)), None)
-    _, means = by_label(x, context.test_labels, exposure)
-    preferred = means.argmax(0)
-    return Order(np.lexsort((strongest, preferred)), latents, np.argsort(context.test_labels, kind="stable"), preferred)
+    _, tuning = by_label(x, context.test_labels, exposure)
+    channels = np.lexsort((strongest, tuning.argmax(0)))
+    return Order(channels, latents, np.argsort(context.test_labels, kind="stable"), tuning)
 
 
 def _channels(
@@ -88,7 +93,7 @@ def _channels(
     low, middle, high = (np.quantile(replicated, part, axis=0) for part in (tails[0], 0.5, tails[1]))
     recorded, predicted = known_mean(x), known_mean(np.where(np.isnan(x), np.nan, means))
     nelbo = context.evaluation.per_observation["nelbo"]
-    spikes = float(np.nansum(x))
+    spikes, preferred = float(np.nansum(x)), order.preferred
     result.metrics |= {
         "bits_per_spike": bits_per_spike(float(nelbo.sum()), float(marginal.rate_nll[context.rows].sum()), spikes),
         "bits_per_spike_of_hidden_channels": float(np.nansum(bits * np.nansum(x, 0)) / spikes),
@@ -100,7 +105,7 @@ def _channels(
     rows = [
         (
             names[channel],
-            "" if order.preferred is None else context.label_names[order.preferred[channel]],
+            "" if preferred is None else context.label_names[preferred[channel]],
             float(recorded[channel]),
             float(predicted[channel]),
             float(bits[channel]),
@@ -130,11 +135,11 @@ def _latents(context: EvaluationContext, result: Result, order: Order, x: Array,
     result.figures["loadings"] = figures.loadings(weights[:, order.channels], sorted_names)
     tuned = np.zeros(len(weights)) if labels is None else selectivity(codes, labels)
     preferred = [""] * len(weights)
-    if labels is not None:
+    if labels is not None and order.tuning is not None:
         _, means = by_label(codes, labels)
         preferred = [context.label_names[place] for place in means.argmax(0)]
-        _, rates = by_label(x, labels, exposure)
-        result.figures["tuning"] = figures.tuning(means, rates[:, order.channels], context.label_names, sorted_names)
+        rates = order.tuning[:, order.channels]
+        result.figures["tuning"] = figures.tuning(means, rates, context.label_names, sorted_names)
         result.metrics["selectivity_of_latents"] = mean_over(tuned)
     rows = []
     for place, latent in enumerate(order.latents[:LATENTS]):

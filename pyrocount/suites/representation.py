@@ -60,10 +60,8 @@ def representation(context: EvaluationContext) -> Result:
 
 
 def _training_codes(context: EvaluationContext) -> tuple[Array, Labels]:
-    data, number = context.data, context.train_observations
-    exposure = None if data.train_exposure is None else data.train_exposure[:number]
-    x = data.train_units(number)
-    assert data.train_labels is not None
-    codes = context.model.code(x, exposure, seed=context.seed, progress=context.progress)
+    labels = context.data.train_labels
+    assert labels is not None
+    codes = context.model.code(*context.training(), seed=context.seed, progress=context.progress)
     finite = np.isfinite(codes).all(1)
-    return codes[finite], data.train_labels[: len(x)][finite]
+    return codes[finite], labels[: len(codes)][finite]
