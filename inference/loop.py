@@ -16,12 +16,20 @@ class NonFiniteLossError(ArithmeticError):
     Attributes:
         step: number of the step, counted from 1 over the whole of training.
         epoch: number of the epoch of the step, counted from 1.
+        loss: loss per observation at the step.
+        gradient_norm: norm of its gradient.
     """
 
     def __init__(self, step: int, epoch: int, loss: float, gradient_norm: float) -> None:
-        super().__init__(f"step {step} (epoch {epoch}): loss {loss:g}, gradient norm {gradient_norm:g}")
+        # Pickle and copy call the class with the arguments that the base class received.
+        super().__init__(step, epoch, loss, gradient_norm)
         self.step = step
         self.epoch = epoch
+        self.loss = loss
+        self.gradient_norm = gradient_norm
+
+    def __str__(self) -> str:
+        return f"step {self.step} (epoch {self.epoch}): loss {self.loss:g}, gradient norm {self.gradient_norm:g}"
 
 
 def run_epochs(

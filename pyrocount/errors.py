@@ -7,6 +7,9 @@ from typing import TypeVar
 
 Parameter = TypeVar("Parameter")
 
+# Largest rate of a count that is drawn: CUDA's sampler of Poisson counts has 32 bits.
+LARGEST_RATE = 2.0**31
+
 
 class InputError(ValueError):
     """Bad input; the message is one line that names the argument, its value and what is expected.
@@ -21,9 +24,13 @@ class InputError(ValueError):
     """
 
     def __init__(self, argument: str, value: object, expected: str) -> None:
+        # Pickle and copy call the class with the arguments that the base class received.
+        super().__init__(argument, str(value), expected)
         self.argument = argument
         self.problem = f"got {value}, expected {expected}"
-        super().__init__(f"{argument}: {self.problem}")
+
+    def __str__(self) -> str:
+        return f"{self.argument}: {self.problem}"
 
 
 @contextmanager
@@ -70,6 +77,21 @@ def positive_temperature(temperature: float) -> None:
     if not 0 < temperature < math.inf:
         hint = "; exact counts are Discrete()" if temperature == 0 else ""
         raise InputError("temperature", temperature, f"a positive number{hint}")
+
+
+def drawable_rate(largest: float, place: str = "") -> None:
+    """Checks the largest rate of the counts that are to be drawn.
+
+    Args:
+        largest: largest rate.
+        place: where the rates are, for the message, for example " at site 'z'".
+
+    Raises:
+        InputError: if it is above ``LARGEST_RATE``.
+    """
+    if largest > LARGEST_RATE:
+        wanted = f"rates of at most {LARGEST_RATE:.3g}; start at smaller ones, or take a smaller lr"
+        raise InputError("rate", f"rates up to {largest:.3g}{place}", wanted)
 
 
 def largest_count(max_count: object) -> None:

@@ -1,6 +1,7 @@
 """The NumPyro twin: the numbers of the torch classes, under JAX's transformations and in NumPyro's inference."""
 
 import copy
+import dataclasses
 import pickle
 from itertools import product
 
@@ -14,6 +15,7 @@ import torch
 from numpyro.contrib.control_flow import scan
 from numpyro.distributions.batch_util import vmap_over
 from numpyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from scipy import stats
 from torch.distributions import kl_divergence
 
 import pyrocount
@@ -425,10 +427,34 @@ def test_bad_parameters_and_values():
         _ = twin.RelaxedPoisson(1.0, relaxation=twin.GumbelSoftmax(0.1, 5)).mean
 
 
-def test_arrivals_beyond_all_counting_are_nan_not_wrong():
-    value, slope = twin.ArrivalTimes(0.1).draw(jax.random.key(0), jnp.full(2, 6e9))
-    assert jnp.isnan(value).all()
-    assert jnp.isnan(slope).all()
+@pytest.mark.parametrize("relaxation", CLOSED[:-1])
+def test_counts_of_large_rates_have_their_moments(relaxation):
+    n, rates = 1000, jnp.array([3000.0, 1e6, 1.6e7, 1e8, 1e9])
+    relaxation = made(twin, relaxation)
+    z, slopes = relaxation.draw(jax.random.key(0), jnp.tile(rates, (n, 1)))
+    # The derivative of a hard count is that of the soft one.
+    soft = dataclasses.replace(relaxation, hard=False) if getattr(relaxation, "hard", False) else relaxation
+    for value, slope, rate in zip(np.asarray(z.T, float), np.asarray(slopes.T, float), rates.tolist(), strict=True):
+        mean, variance = (float(factor) * rate for factor in relaxation.moment_factors())
+        mean_slope = float(soft.moment_factors()[0]) * rate
+        rounding = 4 * float(jnp.finfo(float).eps) * mean
+        assert abs(value.mean() - mean) <= 5 * np.sqrt(variance / n) + rounding
+        # A normal sample's variance has the standard error sqrt(2 / n).
+        assert abs(value.var() / variance - 1) <= 5 * np.sqrt(2 / n) + rounding**2 / variance
+        assert abs(slope.mean() - mean_slope) <= 5 * slope.std() / np.sqrt(n) + rounding
+        assert stats.kstest((value - mean) / np.sqrt(variance), "norm").pvalue > 1e-4
+        # Larger numbers of single precision are all whole.
+        if rate < 2**22:
+            assert relaxation.is_discrete == (value == np.round(value)).all()
+
+
+def test_counts_beyond_the_largest_rate_are_refused_or_nan():
+    for relaxation in (twin.ArrivalTimes(0.1), twin.SteinChen()):
+        for array in relaxation.draw(jax.random.key(0), jnp.full(2, 6e9)):
+            assert jnp.isnan(array).all()
+        d = twin.RelaxedPoisson(6e9, relaxation=relaxation, validate_args=True)
+        with pytest.raises(InputError, match=r"rate: got rates up to 6e\+09, expected rates of at most 2.15e\+09"):
+            d.sample(jax.random.key(0))
 
 
 def test_no_rates_give_no_counts():

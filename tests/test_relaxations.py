@@ -1,6 +1,7 @@
 """The joint law of samples and their derivatives, against references written the plain way."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -14,9 +15,8 @@ from pyrocount.distributions.relaxations import gumbel_softmax
 
 from cases import within
 
-ARRIVALS = [
-    ArrivalTimes(tau, indicator) for tau, indicator in product([0.02, 0.1, 0.5, 1.0, 2.5], ["cubic", "sigmoid"])
-]
+TAUS, INDICATORS = [0.1, 0.5, 2.5], ["cubic", "sigmoid"]
+ARRIVALS = [ArrivalTimes(tau, indicator) for tau, indicator in product([0.02, *TAUS, 1.0], INDICATORS)]
 
 
 def naive_arrivals(rate, relaxation, n):
@@ -61,12 +61,57 @@ def test_soft_counts_and_their_derivatives_have_the_joint_law_of_arrival_times(r
 
 
 @pytest.mark.parametrize("relaxation", [ArrivalTimes(0.1, hard=True), ArrivalTimes(0.5, "sigmoid", True)], ids=repr)
-@pytest.mark.parametrize("rate", [0.1, 3.0, 40.0])
+@pytest.mark.parametrize("rate", [0.1, 3.0, 40.0, 1500.0])
 def test_hard_counts_are_the_arrivals_behind_the_soft_derivative(rate, relaxation):
-    _, count, slope = naive_arrivals(rate, relaxation, 8000)
-    mine = ours(rate, relaxation, 8000)
+    n = 8000 if rate < 1000 else 1500
+    _, count, slope = naive_arrivals(rate, relaxation, n)
+    mine = ours(rate, relaxation, n)
     assert (mine[0] == mine[0].round()).all()
     assert_same_law(mine, (count, slope))
+
+
+def assert_moments(z, slope, mean, variance, mean_slope):
+    """Counts of a large rate and their derivatives with respect to its logarithm, up to rounding."""
+    n, rounding = len(z), 4 * torch.finfo(z.dtype).eps * mean
+    z, slope = z.double(), slope.double()
+    assert abs(z.mean() - mean) <= 5 * math.sqrt(variance / n) + rounding
+    # A normal sample's variance has the standard error sqrt(2 / n).
+    assert abs(z.var() / variance - 1) <= 5 * math.sqrt(2 / n) + rounding**2 / variance
+    assert abs(slope.mean() - mean_slope) <= 5 * slope.std() / math.sqrt(n) + rounding
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rate", [1e6, 1.6e7, 1e8, 1e9])
+@pytest.mark.parametrize(
+    "relaxation",
+    [
+        *(ArrivalTimes(tau, indicator, hard) for tau, indicator, hard in product([0.1, 2.5], INDICATORS, [False, True])),
+        ArrivalTimes(torch.tensor(0.3)),
+        SteinChen(),
+        StraightThrough(),
+    ],
+    ids=repr,
+)
+def test_counts_of_large_rates_have_their_moments(relaxation, rate, dtype):
+    n = 4000
+    u = torch.full((n,), math.log(rate), dtype=dtype, requires_grad=True)
+    d = RelaxedPoisson(log_rate=u, relaxation=relaxation, validate_args=False)
+    z = d.rsample()
+    (slope,) = torch.autograd.grad(z.sum(), u)
+    mean, variance = (float(factor) * d.rate[0].item() for factor in relaxation.moment_factors())
+    # The derivative of a hard count is that of the soft one.
+    soft = replace(relaxation, hard=False) if isinstance(relaxation, ArrivalTimes) else relaxation
+    mean_slope = float(soft.moment_factors()[0]) * d.rate[0].item()
+    assert_moments(z.detach(), slope, mean, variance, mean_slope)
+    assert not relaxation.is_discrete or (z == z.round()).all()
+    # Its law is that of a normal variable to 1 / sqrt(rate).
+    assert stats.kstest(((z.detach() - mean) / math.sqrt(variance)).double(), "norm").pvalue > 1e-4
+
+    logits = torch.full((n,), math.log(rate / 200), dtype=dtype, requires_grad=True)
+    z = RelaxedNegativeBinomial(200.0, logits=logits, relaxation=relaxation, validate_args=False).rsample()
+    (slope,) = torch.autograd.grad(z.sum(), logits)
+    assert stats.kstest(z.detach().double() / mean, stats.gamma(200, scale=1 / 200).cdf).pvalue > 1e-4
+    assert abs(slope.double().mean() / mean_slope - 1) <= 5 / math.sqrt(200 * n)
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0])

@@ -134,15 +134,13 @@ def test_discrete_counts_train_by_the_score_function(device):
 
 @pytest.mark.parametrize("validate", [True, False])
 def test_a_rate_that_explodes_is_named(validate):
-    """Without a draw that would take the memory of all arrivals."""
+    """Before a draw of counts that no dtype holds."""
 
     def program():
         return pyro.sample("spikes", RelaxedPoisson(torch.tensor([1.0, 3e9]), validate_args=validate).to_event(1))
 
-    message = r"rate: got rates up to 3e\+09, 3e\+09 together at site 'spikes', expected rates of at most 1e\+08"
+    message = r"rate: got rates up to 3e\+09 at site 'spikes', expected rates of at most 2.15e\+09"
     with pytest.raises(InputError, match=message):
         program()
     with pytest.raises(InputError, match="rate: got NaN or infinite values for 1 of 1 rates at site 'n', expected"):
         pyro.sample("n", RelaxedPoisson(torch.tensor([math.inf]), relaxation=SteinChen(), validate_args=True))
-    # Other relaxations take the same time for any rate.
-    assert RelaxedPoisson(torch.tensor(3e9), relaxation=SteinChen(), validate_args=False).sample() > 2.9e9

@@ -51,11 +51,17 @@ def poisson(key: Array, rate: Array) -> Array:
     dtype = jnp.result_type(rate)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise InputError("rate", f"an array of dtype {dtype}", "a floating-point dtype")
+    return seeded_poisson(random.bits(key, (2,), "uint32"), rate)
+
+
+@jax.jit
+def seeded_poisson(seed: Array, rate: Array) -> Array:
+    """Draws Poisson counts as ``poisson`` does, from two words that seed the hash instead of a key."""
+    dtype = jnp.result_type(rate)
     # Half precision cannot represent the probabilities.
     rate = lax.stop_gradient(jnp.asarray(rate, jnp.promote_types(dtype, jnp.float32)))
     valid = (rate >= 0) & (rate < jnp.inf)
     large = valid & (rate >= TABULATED)
-    seed = random.bits(key, (2,), "uint32")
     count = _small(seed, jnp.where(valid & ~large, rate, 0.0))
     count = redrawn(seed, 1, _propose, large, count, jnp.where(large, rate, TABULATED))
     return jnp.where(valid, count, jnp.nan).astype(dtype)

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,13 @@ from pyrocount.errors import InputError
 
 from ..poisson_sampler import poisson
 from .base import Relaxation, positive_temperature, positive_temperatures
+
+# Expected number of arrivals in the window from which a count is drawn by strata, and the number of strata.
+MANY, STRATA = 256, 16
+# Number of counts whose arrivals are in memory at a time; an arrival takes about 40 bytes.
+BLOCK = {"cpu": 2**15, "cuda": 2**20}
+# Nodes and weights of Gauss's rule on the interval from 0 to 1.
+NODES, WEIGHTS = (np.polynomial.legendre.leggauss(12)[0] + 1) / 2, np.polynomial.legendre.leggauss(12)[1] / 2
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,10 @@ class ArrivalTimes(Relaxation):
     unit exponentials behind :math:`S_n` held fixed, :math:`dz / d\log\lambda = \sum_n S_n h'((1 - S_n)/\tau) / \tau`.
 
     Arrivals before the window in which h is neither 0 nor 1 are only counted; those inside it are drawn uniformly. This
-    gives the exact joint distribution of value and derivative, at a cost proportional to the sum of the rates.
+    gives the exact joint distribution of value and derivative. Where more than 256 arrivals are expected inside the
+    window, it is cut into 16 strata. The number of arrivals in each stratum is exact; the sums of their heights and
+    slopes, given this number, have their exact means and covariances and are normal, which holds to the precision of
+    the dtype. So the time and the memory of a count are bounded, however large its rate.
 
     References:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, algorithm 1 (arrival times, sigmoid).
@@ -43,9 +54,6 @@ class ArrivalTimes(Relaxation):
     >>> ArrivalTimes(0.1).is_discrete, ArrivalTimes(0.1, hard=True).is_discrete
     (False, True)
     """
-
-    # An arrival takes about 40 bytes.
-    largest_sum: ClassVar[float] = 1e8
 
     temperature: Tensor | float
     indicator: Literal["cubic", "sigmoid"] = "cubic"
@@ -78,27 +86,62 @@ class ArrivalTimes(Relaxation):
         return value, times * steepness / temperature
 
     def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
-        # Beyond +-half_width * tau the indicator is 0 or 1 to within the resolution of the dtype.
-        half_width = 1.0 if self.indicator == "cubic" else -math.log(torch.finfo(rate.dtype).eps)
         tau: Any = self.temperature
         if isinstance(tau, Tensor):
             tau = tau.to(rate).expand(rate.shape).flatten()
-            start: Any = (1 - half_width * tau).clamp(min=0.0)
-        else:
-            start = max(0.0, 1 - half_width * tau)
-        length = 1 + half_width * tau - start
-
+        start, length = self._window(tau, rate.dtype)
         flat = rate.flatten()
-        value = poisson(flat * start)
-        inside = poisson(flat * length).long()
-        owner = torch.arange(len(flat), device=rate.device).repeat_interleave(inside)
-        if isinstance(tau, Tensor):
-            tau, start, length = tau[owner], start[owner], length[owner]
-        times = start + length * torch.rand(owner.shape, dtype=rate.dtype, device=rate.device)
-        more, steeper = self.contribution(times, tau)
-        value.index_add_(0, owner, more)
-        slope = torch.zeros_like(value).index_add_(0, owner, steeper)
+        expected = flat * length
+        many = expected > MANY
+        before = poisson((flat * start).where(~many, 0.0))
+        value, slope = torch.zeros_like(flat), torch.zeros_like(flat)
+        # Arrivals are drawn a block of counts at a time, so that they never fill the memory.
+        rows = max(1, len(flat)) if torch.compiler.is_compiling() else BLOCK.get(rate.device.type, BLOCK["cuda"])
+        for block in range(0, len(flat), rows):
+            part = slice(block, block + rows)
+            inside = poisson(expected[part].where(~many[part], 0.0)).long()
+            owner = torch.arange(block, block + len(inside), device=rate.device).repeat_interleave(inside)
+            at = (tau, start, length) if not isinstance(tau, Tensor) else (tau[owner], start[owner], length[owner])
+            times = at[1] + at[2] * torch.rand(owner.shape, dtype=rate.dtype, device=rate.device)
+            more, steeper = self.contribution(times, at[0])
+            value.index_add_(0, owner, more)
+            slope.index_add_(0, owner, steeper)
+        # Added at the end, as small numbers would be lost one by one beside many earlier arrivals.
+        value += before
+        (dense,) = many.nonzero(as_tuple=True)
+        if len(dense):
+            more, steeper = self._draw_dense(flat[dense].double(), tau[dense] if isinstance(tau, Tensor) else tau)
+            value[dense], slope[dense] = more.to(rate), steeper.to(rate)
         return value.view(rate.shape), slope.view(rate.shape)
+
+    def _window(self, tau: Any, dtype: torch.dtype) -> tuple[Any, Any]:
+        """Returns start and length of the window beyond which the indicator is 0 or 1 to the resolution of a dtype."""
+        half = tau * (1.0 if self.indicator == "cubic" else -math.log(torch.finfo(dtype).eps))
+        start = (1 - half).clamp(min=0.0) if isinstance(half, Tensor) else max(0.0, 1 - half)
+        return start, 1 + half - start
+
+    def _draw_dense(self, rate: Tensor, tau: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Draws values and derivatives of many arrivals from the number of arrivals in each stratum, (n,) each."""
+        tau = torch.as_tensor(tau, dtype=rate.dtype, device=rate.device).expand(len(rate))[:, None]
+        start, length = self._window(tau, rate.dtype)
+        # The strata of each half of the window have one length, so that the end of the count at 1 is between two.
+        share = torch.arange(STRATA // 2, dtype=rate.dtype, device=rate.device) / (STRATA // 2)
+        before, after = 1 - start, start + length - 1
+        first = torch.cat([start + before * share, 1 + after * share], -1)
+        lengths = torch.cat([before.expand(-1, STRATA // 2), after.expand(-1, STRATA // 2)], -1) / (STRATA // 2)
+        nodes, weights = (torch.as_tensor(each).to(rate) for each in (NODES, WEIGHTS))
+        height, steepness = self.contribution(first[..., None] + lengths[..., None] * nodes, tau[..., None])
+        means = height @ weights, steepness @ weights
+        gaps = height - means[0][..., None], steepness - means[1][..., None]
+        spread = (gaps[0].square() @ weights).sqrt()
+        shared = (gaps[0] * gaps[1]) @ weights / spread.where(spread > 0, 1.0)
+        own = (gaps[1].square() @ weights - shared.square()).clamp(min=0.0).sqrt()
+
+        earlier = poisson(rate * start.squeeze(-1))
+        inside = poisson(rate[:, None] * lengths)
+        noise = torch.randn(2, *inside.shape, dtype=rate.dtype, device=rate.device) * inside.sqrt()
+        value = earlier + (inside * means[0] + noise[0] * spread).sum(-1)
+        return value, (inside * means[1] + noise[0] * shared + noise[1] * own).sum(-1)
 
     def moment_factors(self) -> tuple[Tensor | float, Tensor | float]:
         """Returns the mean and the variance of a value per unit of rate: the integrals of h and h^2 (Campbell)."""

@@ -4,7 +4,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from pyrocount import errors
-from pyrocount.errors import InputError
+from pyrocount.errors import LARGEST_RATE, InputError, drawable_rate
 
 from ..overrides import overridable
 from ..sites import at_site
@@ -20,9 +20,6 @@ from ..sites import at_site
 
 class Relaxation(ABC):
     """Base class of the relaxations, which sample Poisson counts and their derivatives with respect to the log rate."""
-
-    # Largest sum of the rates of a draw, where its cost grows with the rates.
-    largest_sum: ClassVar[float] = math.inf
 
     @property
     def is_discrete(self) -> bool:
@@ -47,22 +44,22 @@ class Relaxation(ABC):
 
         Returns:
             The values and their derivatives with respect to the log rate, both of the shape of ``rate``. Both are NaN
-            where the rate is NaN or infinite. Neither carries an autograd graph.
+            where the rate is NaN, or above ``LARGEST_RATE``. Neither carries an autograd graph.
 
         Raises:
-            InputError: on a CPU, naming the site, if the rates are so large that the draw would fill the memory.
+            InputError: on a CPU, naming the site, if a finite rate is above ``LARGEST_RATE``.
         """
         with torch.no_grad():
-            # One pass shows that all rates are finite; on a CPU, reading its result does not wait for a device.
-            if rate.device.type == "cpu" and not torch.compiler.is_compiling():
-                total = rate.sum().item()
-                if self.largest_sum < total < math.inf:
-                    self._check_sum(rate)
-                if math.isfinite(total):
+            # On a CPU, reading the largest rate does not wait for a device; it is NaN if one is.
+            if rate.device.type == "cpu" and not torch.compiler.is_compiling() and rate.numel():
+                largest = rate.max().item()
+                if largest < math.inf:
+                    drawable_rate(largest, at_site())
+                if largest <= LARGEST_RATE:
                     return self._draw(rate)
-            finite = rate.isfinite()
-            value, slope = self._draw(rate.where(finite, 0.0))
-            return value.where(finite, math.nan), slope.where(finite, math.nan)
+            possible = rate <= LARGEST_RATE
+            value, slope = self._draw(rate.where(possible, 0.0))
+            return value.where(possible, math.nan), slope.where(possible, math.nan)
 
     @abstractmethod
     def _draw(self, rate: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +77,7 @@ class Relaxation(ABC):
         """Checks the values of the rates; with validation on, this comes before each draw.
 
         Raises:
-            InputError: naming the site, if a rate is NaN or infinite, or the rates would fill the memory.
+            InputError: naming the site, if a rate is NaN, infinite, or above ``LARGEST_RATE``.
 
         Warns:
             UserWarning: if counts will not be exact integers in the dtype.
@@ -88,8 +85,8 @@ class Relaxation(ABC):
         if not rate.isfinite().all():
             problem = f"NaN or infinite values for {int((~rate.isfinite()).sum())} of {rate.numel()} rates{at_site()}"
             raise InputError("rate", problem, "finite rates")
-        if self.largest_sum < math.inf:
-            self._check_sum(rate)
+        if rate.numel():
+            drawable_rate(rate.max().item(), at_site())
         exact = 2 / torch.finfo(rate.dtype).eps
         if self.is_discrete and (rate > exact).any():
             warnings.warn(
@@ -97,13 +94,6 @@ class Relaxation(ABC):
                 f"but counts above {exact:.0f} are rounded in {rate.dtype}",
                 stacklevel=4,
             )
-
-    def _check_sum(self, rate: Tensor) -> None:
-        total = rate.sum(dtype=torch.float64).item()
-        if total > self.largest_sum:
-            problem = f"rates up to {rate.max().item():.3g}, {total:.3g} together{at_site()}"
-            wanted = f"rates of at most {self.largest_sum:.0e} together; start at smaller ones, or take a smaller lr"
-            raise InputError("rate", problem, wanted)
 
 
 def positive_temperature(temperature: Tensor | float) -> None:

@@ -3,20 +3,26 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax, random
 from jax.typing import ArrayLike
 
 from pyrocount.errors import InputError
 
-from ..poisson_sampler import poisson
+from ..poisson_sampler import seeded_poisson
+from ..random_words import two_words, uniform
 from .base import Relaxation, positive_temperature, register_relaxation
 
-# Least number of arrivals that are processed together.
-LEAST_SLOTS = 1024
+# Least number of arrivals, and of counts with many arrivals, that are processed together.
+LEAST_SLOTS, LEAST_ROWS = 1024, 8
+# Expected number of arrivals in the window from which a count is drawn by strata, and the number of strata.
+MANY, STRATA = 256, 16
+# Nodes and weights of Gauss's rule on the interval from 0 to 1.
+NODES, WEIGHTS = (np.polynomial.legendre.leggauss(12)[0] + 1) / 2, np.polynomial.legendre.leggauss(12)[1] / 2
 
 
 @register_relaxation("temperature")
@@ -30,8 +36,11 @@ class ArrivalTimes(Relaxation):
     unit exponentials behind :math:`S_n` held fixed, :math:`dz / d\log\lambda = \sum_n S_n h'((1 - S_n)/\tau) / \tau`.
 
     Arrivals before the window in which h is neither 0 nor 1 are only counted; those inside it are drawn uniformly. This
-    gives the exact joint distribution of value and derivative, at a cost proportional to the sum of the rates. All
-    values are NaN if the total number of arrivals is beyond the range of the default integer dtype.
+    gives the exact joint distribution of value and derivative. Where more than 256 arrivals are expected inside the
+    window, it is cut into 16 strata. The number of arrivals in each stratum is exact; the sums of their heights and
+    slopes, given this number, have their exact means and covariances and are normal, which holds to the precision of
+    the dtype. So the time and the memory of a count are bounded, however large its rate. All values are NaN if the
+    total number of single arrivals is beyond the range of the default integer dtype.
 
     References:
         Vafaii, Galor and Yates, Poisson Variational Autoencoder, NeurIPS 2024, algorithm 1 (arrival times, sigmoid).
@@ -79,34 +88,92 @@ class ArrivalTimes(Relaxation):
     def _draw(self, key: Array, rate: Array) -> tuple[Array, Array]:
         if rate.size == 0:
             return rate, rate
-        # Beyond +-half_width * tau the indicator is 0 or 1 to within the resolution of the dtype.
-        half_width = 1.0 if self.indicator == "cubic" else -math.log(jnp.finfo(rate.dtype).eps)
         tau = jnp.broadcast_to(lax.stop_gradient(jnp.asarray(self.temperature, rate.dtype)), rate.shape).ravel()
-        start = jnp.maximum(1 - half_width * tau, 0.0)
-        length = 1 + half_width * tau - start
+        start, length = self._window(tau, rate.dtype)
 
-        key_before, key_inside, key_times = random.split(key, 3)
+        seeds = random.bits(key, (4, 2), "uint32")
         flat = rate.ravel()
-        before = poisson(key_before, flat * start)
-        inside = poisson(key_inside, flat * length)
+        many = flat * length > MANY
+        # All Poisson counts are drawn by calls of one shape, which are compiled once.
+        size = max(2 * flat.size, LEAST_ROWS * (STRATA + 1))
+        few = jnp.where(many, 0.0, flat)
+        counts = seeded_poisson(seeds[0], _padded(jnp.concatenate([few * start, few * length]), size))
+        before, inside = counts[: flat.size], counts[flat.size : 2 * flat.size]
         last = jnp.cumsum(inside.astype(int))
         countable = inside.sum() < jnp.iinfo(last.dtype).max
-        slots = max(LEAST_SLOTS, flat.size // 4)
+        slots = max(LEAST_SLOTS, flat.size // 8 * 2)
 
         def add_arrivals(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             done, value, slope = state
             # Beyond the last arrival the owner lies outside the array, and its contribution is dropped.
             owner = jnp.searchsorted(last, done + jnp.arange(slots), side="right")
-            uniform = random.uniform(random.fold_in(key_times, done), (slots,), rate.dtype)
-            times = start.at[owner].get(mode="clip") + length.at[owner].get(mode="clip") * uniform
+            drawn = uniform(jnp.concatenate(two_words(seeds[1], done, (slots // 2,))), rate.dtype)
+            times = start.at[owner].get(mode="clip") + length.at[owner].get(mode="clip") * drawn
             more, steeper = self.contribution(times, tau.at[owner].get(mode="clip"))
             value, slope = value.at[owner].add(more, mode="drop"), slope.at[owner].add(steeper, mode="drop")
             return done + slots, value, slope
 
-        first = (jnp.zeros((), last.dtype), before, jnp.zeros_like(before))
+        first = (jnp.zeros((), last.dtype), jnp.zeros_like(flat), jnp.zeros_like(flat))
         _, value, slope = lax.while_loop(lambda state: countable & (state[0] < last[-1]), add_arrivals, first)
         value, slope = jnp.where(countable, value, jnp.nan), jnp.where(countable, slope, jnp.nan)
+        # Added here, as small numbers would be lost one by one beside many earlier arrivals.
+        value = value + before
+        order, rows = jnp.cumsum(many), size // (STRATA + 1)
+
+        def add_strata(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            done, value, slope = state
+            owner = jnp.searchsorted(order, done + jnp.arange(rows), side="right")
+            mine = (part.at[owner].get(mode="clip") for part in (flat, tau))
+            more, steeper = self._draw_dense(seeds[2:] ^ done.astype(jnp.uint32), size, *mine)
+            return done + rows, value.at[owner].set(more, mode="drop"), slope.at[owner].set(steeper, mode="drop")
+
+        first = (jnp.zeros((), order.dtype), value, slope)
+        _, value, slope = lax.while_loop(lambda state: state[0] < order[-1], add_strata, first)
         return value.reshape(rate.shape), slope.reshape(rate.shape)
+
+    def _window(self, tau: Array, dtype: Any) -> tuple[Array, Array]:
+        """Returns start and length of the window beyond which the indicator is 0 or 1 to the resolution of a dtype."""
+        half = tau * (1.0 if self.indicator == "cubic" else -math.log(jnp.finfo(dtype).eps))
+        start = jnp.maximum(1 - half, 0.0)
+        return start, 1 + half - start
+
+    def _draw_dense(self, seeds: Array, size: int, rate: Array, tau: Array) -> tuple[Array, Array]:
+        """Draws values and derivatives of many arrivals from the number of arrivals in each stratum, (n,) each.
+
+        Args:
+            seeds: words that seed the counts and the noise, shape (2, 2).
+            size: number of Poisson counts to draw, at least n times the number of strata and 1.
+            rate: expected counts, shape (n,).
+            tau: temperature of each.
+        """
+        # What lies beyond the resolution of single precision adds up to whole counts.
+        start, length = self._window(tau, jnp.float64)
+        # The strata of each half of the window have one length, so that the end of the count at 1 is between two.
+        share = jnp.arange(STRATA // 2, dtype=rate.dtype) / (STRATA // 2)
+        before, after = 1 - start, start + length - 1
+        first = jnp.concatenate([start[:, None] + before[:, None] * share, 1 + after[:, None] * share], 1)
+        lengths = jnp.repeat(jnp.stack([before, after], 1) / (STRATA // 2), STRATA // 2, 1)
+        nodes, weights = (jnp.asarray(each, rate.dtype) for each in (NODES, WEIGHTS))
+        height, steepness = self.contribution(first[..., None] + lengths[..., None] * nodes, tau[:, None, None])
+
+        def mean(values: Array) -> Array:
+            return (values * weights).sum(-1)
+
+        means = mean(height), mean(steepness)
+        gaps = height - means[0][..., None], steepness - means[1][..., None]
+        spread = jnp.sqrt(mean(jnp.square(gaps[0])))
+        shared = mean(gaps[0] * gaps[1]) / jnp.where(spread > 0, spread, 1.0)
+        own = jnp.sqrt(jnp.maximum(mean(jnp.square(gaps[1])) - jnp.square(shared), 0.0))
+
+        rates = rate[:, None] * jnp.concatenate([start[:, None], lengths], 1)
+        counts = seeded_poisson(seeds[0], _padded(rates.ravel(), size))[: rates.size].reshape(rates.shape)
+        earlier, inside = counts[:, 0], counts[:, 1:]
+        # Box and Muller's normal variables.
+        radius, angle = (uniform(word, rate.dtype) for word in two_words(seeds[1], 0, inside.shape))
+        radius = jnp.sqrt(-2 * jnp.log(radius) * inside)
+        noise = radius * jnp.cos(2 * math.pi * angle), radius * jnp.sin(2 * math.pi * angle)
+        value = earlier + (inside * means[0] + noise[0] * spread).sum(1)
+        return value, (inside * means[1] + noise[0] * shared + noise[1] * own).sum(1)
 
     def moment_factors(self) -> tuple[ArrayLike, ArrayLike]:
         """Returns the mean and the variance of a value per unit of rate: the integrals of h and h^2 (Campbell)."""
@@ -121,6 +188,10 @@ class ArrivalTimes(Relaxation):
         second = 33 / 560 + y / 4 + 3 * y**2 / 8 + 3 * y**3 / 16 - y**4 / 16 - 3 * y**5 / 40 + y**7 / 112
         # For tau <= 1 the mean is 1 by symmetry; spelling that out avoids a rounding error.
         return jnp.where(tau > 1, tau * first, 1.0), jnp.maximum(1 - tau, 0.0) + tau * second
+
+
+def _padded(rates: Array, size: int) -> Array:
+    return jnp.pad(rates, (0, size - rates.size))
 
 
 def _cubic(y: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from pyrocount import errors
-from pyrocount.errors import InputError
+from pyrocount.errors import LARGEST_RATE, InputError, drawable_rate
 
 R = TypeVar("R", bound="Relaxation")
 
@@ -49,12 +49,12 @@ class Relaxation(ABC):
 
         Returns:
             The values and their derivatives with respect to the log rate, both of the shape of ``rate``. Both are NaN
-            where the rate is NaN or infinite. Neither carries a gradient.
+            where the rate is NaN, or above ``LARGEST_RATE``. Neither carries a gradient.
         """
         rate = jax.lax.stop_gradient(rate)
-        finite = jnp.isfinite(rate)
-        value, slope = self._draw(key, jnp.where(finite, rate, 0.0))
-        return jnp.where(finite, value, jnp.nan), jnp.where(finite, slope, jnp.nan)
+        possible = rate <= LARGEST_RATE
+        value, slope = self._draw(key, jnp.where(possible, rate, 0.0))
+        return jnp.where(possible, value, jnp.nan), jnp.where(possible, slope, jnp.nan)
 
     @abstractmethod
     def _draw(self, key: Array, rate: Array) -> tuple[Array, Array]:
@@ -72,7 +72,7 @@ class Relaxation(ABC):
         """Checks the values of the rates; with validation on, this comes before each draw that is not traced.
 
         Raises:
-            InputError: if a rate is NaN or infinite.
+            InputError: if a rate is NaN, infinite, or above ``LARGEST_RATE``.
 
         Warns:
             UserWarning: if counts will not be exact integers in the dtype.
@@ -82,6 +82,7 @@ class Relaxation(ABC):
         if not np.isfinite(rates).all():
             problem = f"NaN or infinite values for {int((~np.isfinite(rates)).sum())} of {rates.size} rates"
             raise InputError("rate", problem, "finite rates")
+        drawable_rate(float(rates.max(initial=0.0)))
         exact = 2 / float(jnp.finfo(rates.dtype).eps)
         if self.is_discrete and (rates > exact).any():
             warnings.warn(
