@@ -11,6 +11,7 @@ from pyrocount.data import user_path
 from pyrocount.errors import InputError
 from pyrocount.options import Option
 from pyrocount.run import Run
+from pyrocount.state import own_state
 
 
 class UsageError(Exception):
@@ -37,7 +38,8 @@ def run_command(program: str, work: Callable[[], object], named: Callable[[str],
         The exit code: 0, or 2 for bad input.
     """
     try:
-        work()
+        with own_state():
+            work()
     except UsageError as error:
         problem = f"{error}; --help lists the options"
     except InputError as error:

@@ -15,6 +15,7 @@ from pyrocount.data import Dataset
 from pyrocount.inference import NonFiniteLossError
 from pyrocount.metrics import mean_squared_error, r_squared
 from pyrocount.run import Run, fingerprint, load_data
+from pyrocount.state import own_state
 
 # Metrics of held-out data in the history.
 FOLLOWED = ("nelbo", "kl", "mse", "r2", "bits_per_spike")
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _stop(130, "interrupted", interrupt)
 
 
+@own_state()
 def fit(config: Config) -> Run:
     """Trains, evaluates and draws a model; returns its run.
 

@@ -25,6 +25,7 @@ from pyrocount.config import Config, RunOptions, all_options
 from pyrocount.data import Dataset, load_dataset
 from pyrocount.data.options import DataOptions, FileOptions
 from pyrocount.errors import InputError
+from pyrocount.state import own_state
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -234,8 +235,9 @@ class Run(Folder):
             InputError: if the run is not finished, or is of a model whose backend is not installed.
         """
         weights, metadata = self.load_weights()
-        backend = build(self.config, json.loads(metadata["data"])["shape"], fitted=True)
-        backend.load_weights(weights)
+        with own_state():
+            backend = build(self.config, json.loads(metadata["data"])["shape"], fitted=True)
+            backend.load_weights(weights)
         return backend
 
     @property
@@ -353,6 +355,7 @@ class Run(Folder):
         self.replace("posterior.nc", lambda path: tree.to_netcdf(path, encoding=encoding, engine="h5netcdf"))
 
 
+@own_state()
 def load(path: str | Path) -> Run:
     """Loads a run folder of ``python -m pyrocount.fit``, with its fitted model.
 

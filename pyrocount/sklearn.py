@@ -23,6 +23,7 @@ from pyrocount.models import LIKELIHOODS, MODELS
 from pyrocount.models.registry import COMMON
 from pyrocount.options import options_of
 from pyrocount.run import Run
+from pyrocount.state import own_state
 
 Array = NDArray[np.floating[Any]]
 
@@ -90,6 +91,7 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         for name, value in {**DEFAULTS, "model": model, **options}.items():
             setattr(self, name, value)
 
+    @own_state()
     def fit(self, X: Any, y: Any = None, exposure: Any = None) -> Self:  # noqa: N803  (scikit-learn's names)
         """Trains the model.
 
@@ -111,20 +113,19 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         if windows is not None and not LIKELIHOODS[config.options["likelihood"]].is_count:
             raise InputError("exposure", f"lengths with likelihood {config.options['likelihood']}", "poisson or negbio")
         data = from_array(self._shaped(X), scaling=config.options["scaling"], exposure=windows)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            backend = build(config, data.shape)
-            backend.check_data(config, data)
-            backend.adapt(data)
-            self.history_: list[Any] = list(
-                backend.train(
-                    config,
-                    data,
-                    monitor=lambda: {"mean_rate": np.nan},
-                    save=lambda state: None,
-                    progress=self.verbose,
-                )
+        torch.manual_seed(seed)
+        backend = build(config, data.shape)
+        backend.check_data(config, data)
+        backend.adapt(data)
+        self.history_: list[Any] = list(
+            backend.train(
+                config,
+                data,
+                monitor=lambda: {"mean_rate": np.nan},
+                save=lambda state: None,
+                progress=self.verbose,
             )
+        )
         self.config_ = config.options
         self._weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in backend.weights().items()}
         self._units: dict[str, Any] = {"shape": list(data.shape), "offset": data.offset, "scale": data.scale}
@@ -136,6 +137,7 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         """Trains the model on data (N, features) and returns their codes, shape (N, K); see ``fit``."""
         return self.fit(X, y, exposure).transform(X, exposure)
 
+    @own_state()
     def transform(self, X: Any, exposure: Any = None) -> Array:  # noqa: N803
         """Returns the codes of data (N, features), shape (N, K).
 
@@ -146,6 +148,7 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         units, windows, dtype = self._in_units(X, exposure)
         return self._backend.code(units, windows, seed=self._seed).astype(dtype)
 
+    @own_state()
     def inverse_transform(self, X: Any) -> Array:  # noqa: N803
         """Returns means of the data, in their units, (N, features), at the mean latents that codes (N, K) stand for."""
         check_is_fitted(self)
@@ -155,11 +158,13 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             raise InputError("X", f"shape {codes.shape}", f"(N, {latents})")
         return self._in_features(self._backend.mean_of_code(codes))
 
+    @own_state()
     def score(self, X: Any, y: Any = None, exposure: Any = None) -> float:  # noqa: N803
         """Returns the ELBO of data (N, features), in their units in training, in nats per observation."""
         units, windows, _ = self._in_units(X, exposure)
         return -self._backend.evaluate(units, windows, seed=self._seed).metrics["nelbo"]
 
+    @own_state()
     def sample(self, n_samples: int = 1, *, random_state: Any = None) -> Array:
         """Draws data from the model, in their units, shape (n_samples, features).
 
@@ -210,10 +215,10 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         found._build()
         return found
 
+    @own_state()
     def _build(self) -> None:
         """Builds the model, and its double in double precision, whose codes do not depend on the rest of the batch."""
-        with torch.random.fork_rng():
-            backend = build(Config(**self.config_), self._units["shape"], fitted=True)
+        backend = build(Config(**self.config_), self._units["shape"], fitted=True)
         backend.load_weights(self._tensors())
         self.model_ = backend.model
         self._backend: Backend = backend.in_double_precision()

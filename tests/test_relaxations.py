@@ -85,7 +85,10 @@ def assert_moments(z, slope, mean, variance, mean_slope):
 @pytest.mark.parametrize(
     "relaxation",
     [
-        *(ArrivalTimes(tau, indicator, hard) for tau, indicator, hard in product([0.1, 2.5], INDICATORS, [False, True])),
+        *(
+            ArrivalTimes(tau, indicator, hard)
+            for tau, indicator, hard in product([0.1, 2.5], INDICATORS, [False, True])
+        ),
         ArrivalTimes(torch.tensor(0.3)),
         SteinChen(),
         StraightThrough(),

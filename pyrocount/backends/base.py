@@ -22,6 +22,7 @@ from pyrocount.inference.options import ObjectiveOptions
 from pyrocount.models import VAE, Likelihood, likelihood_name
 from pyrocount.models.options import LikelihoodOptions, RelaxationOptions
 from pyrocount.progress import progress_bar
+from pyrocount.state import own_state
 
 from .evaluation import Array, Evaluation, joined
 from .marginal import Marginal
@@ -104,6 +105,12 @@ class Backend(ABC):
     monitored: ClassVar[int] = 1000
     objective: ClassVar[str] = "training"
 
+    # Methods that compute with the model, each of which has the process to itself.
+    computing: ClassVar[tuple[str, ...]] = (
+        *("adapt", "train", "evaluate", "draws", "log_weights", "code", "predictions", "relaxed_nll"),
+        *("amortization_gap", "prior_draws", "prior_latents", "mean_of_code", "dictionary", "draw"),
+    )
+
     model: Model
     shape: tuple[int, ...]
     latent_dim: int
@@ -113,6 +120,10 @@ class Backend(ABC):
     device = "cpu"
     is_symmetric = False
     _marginal: Marginal | None = None
+
+    def __init_subclass__(cls) -> None:
+        for name in cls.computing:
+            setattr(cls, name, own_state()(getattr(cls, name)))
 
     @property
     def observes_counts(self) -> bool:

@@ -6,6 +6,7 @@ from pyrocount.config import Config, RunOptions
 from pyrocount.errors import require_extra
 from pyrocount.models import VAE
 from pyrocount.models.options import IterativeOptions
+from pyrocount.state import own_state
 
 from .amortized import AmortizedBackend
 from .amortized_training import build as build_vae
@@ -32,7 +33,8 @@ def build(config: Config, shape: Sequence[int], *, fitted: bool = False) -> Back
         from .iterative import IterativeBackend
         from .iterative_training import build as build_iterative
     steps = config[IterativeOptions]
-    backend = IterativeBackend(build_iterative(config, shape), steps.test_steps, steps.train_steps)
+    with own_state():  # of JAX too, which is imported now
+        backend = IterativeBackend(build_iterative(config, shape), steps.test_steps, steps.train_steps)
     return backend.to("auto" if fitted else config[RunOptions].device)
 
 
