@@ -18,9 +18,10 @@ from pyrocount.command_line import Parser, run_command
 from pyrocount.config import Config
 from pyrocount.data.options import FileOptions
 from pyrocount.errors import InputError
+from pyrocount.folder import Folder
 from pyrocount.metrics.intervals import student_margin
 from pyrocount.models.options import LatentOptions
-from pyrocount.run import Folder, Run
+from pyrocount.run import Run
 
 CONFIDENCE = 0.99
 # Metrics of which less is better, and those of which more is.

@@ -73,8 +73,9 @@ def _evaluate_and_save(name: str, context: EvaluationContext, run: Run) -> None:
     start = time.perf_counter()
     result = SUITES[name](context)
     seconds = time.perf_counter() - start
-    found = _earlier(run) | {name: result.to_json() | {"seconds": seconds, "settings": _settings(context)}}
-    run.write_json("evaluation.json", {"version": VERSION, "suites": found})
+    own = result.to_json() | {"seconds": seconds, "settings": _settings(context)}
+    with run.held(patient=True):
+        run.write_json("evaluation.json", {"version": VERSION, "suites": _earlier(run) | {name: own}})
     run.save_figures(result.figures)
     if result.posterior is not None:
         run.save_posterior(result.posterior)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pyrocount.backends import Backend, build
+from pyrocount.backends import Backend, Evaluation, build
 from pyrocount.command_line import option_name, parse, run_command
 from pyrocount.config import Config, RunOptions
 from pyrocount.data import Dataset
@@ -48,11 +48,22 @@ def fit(config: Config) -> Run:
     torch.manual_seed(config.seed)
     backend = build(config, data.shape)
     backend.check_data(config, data)
-    place, own = config[RunOptions], fingerprint(data)
-    checkpoint = None
+    place = config[RunOptions]
     run = Run.resume(place.out, place.name) if place.resume else Run.start(config, data.name)
+    with run.held():
+        initial, final = _train(config, data, backend, run)
+    for remark in backend.remarks(config, data, final):
+        print(remark, file=sys.stderr)
+    print(_table({"test": final.metrics, "initially": initial} | _yardsticks(backend, data)))
+    print(run.path)
+    return run
+
+
+def _train(config: Config, data: Dataset, backend: Backend, run: Run) -> tuple[dict[str, float], Evaluation]:
+    """Trains, evaluates and draws the model into its run; returns the metrics of the start, and the evaluation."""
+    checkpoint, own = None, fingerprint(data)
     try:
-        if place.resume:
+        if config[RunOptions].resume:
             checkpoint = run.matching_checkpoint(config, own)
             initial = checkpoint["initial"]
             run.write_history(checkpoint["training"]["history"])
@@ -82,11 +93,7 @@ def fit(config: Config) -> Run:
         # The same options would end at the same step.
         error.add_note(f"{run.path} keeps the last good checkpoint; try a smaller --lr or a larger --scale")
         raise
-    for remark in backend.remarks(config, data, final):
-        print(remark, file=sys.stderr)
-    print(_table({"test": final.metrics, "initially": initial} | _yardsticks(backend, data)))
-    print(run.path)
-    return run
+    return initial, final
 
 
 def _stop(code: int, message: str, reason: BaseException) -> int:
@@ -102,7 +109,7 @@ def _description(data: Dataset) -> str:
 
 def _how_to_go_on(run: Run) -> str:
     if not (run.path / "checkpoint.pt").is_file():
-        return f"{run.path} holds no checkpoint yet"
+        return f"{run.path} holds no checkpoint yet; the same command starts it again"
     options = [f"--name={run.path.name}", "--resume"]
     if run.path.parent != Path(RunOptions.out):
         options.insert(1, f"--out={run.path.parent}")

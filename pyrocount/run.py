@@ -1,16 +1,13 @@
 """A run: its folder, configuration, history, metrics, model and data."""
 
 import csv
-import errno
 import io
 import json
 import math
-import os
-import pickle
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import cached_property, partial
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,116 +22,14 @@ from pyrocount.config import Config, RunOptions, all_options
 from pyrocount.data import Dataset, load_dataset
 from pyrocount.data.options import DataOptions, FileOptions
 from pyrocount.errors import InputError
+from pyrocount.folder import HOLDER, LOCK, Folder, plain_name
 from pyrocount.state import own_state
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from xarray import DataTree
 
+# Parts of a checkpoint.
 CHECKPOINT_KEYS = {"config", "data", "initial", "training"}
-
-
-class Folder:
-    """A folder of results. Each file is replaced as a whole or not at all, so that a crash never leaves half of one.
-
-    Attributes:
-        path: path of the folder.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-
-    @classmethod
-    def create(cls, out: str | Path, name: str | None, default_name: str) -> "Folder":
-        """Makes a new folder below ``out``.
-
-        Args:
-            out: folder of all results, made where it is missing.
-            name: name of the new folder; None takes the default name, with a number appended where that is taken.
-            default_name: name where none is given.
-
-        Raises:
-            InputError: if the name is taken or no plain file name, or the folder cannot be made.
-        """
-        plain = plain_name(name) if name is not None else None
-        if not str(out):
-            raise InputError("out", "''", "a folder")
-        try:
-            Path(out).mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise InputError("out", out, "a folder") from error
-        except OSError as error:
-            raise InputError("out", f"{out} ({error.strerror})", "a folder that can be written") from error
-        try:
-            if plain is not None:
-                return cls._make(Path(out) / plain)
-            number = 1
-            while True:
-                try:
-                    return cls._make(Path(out) / (default_name if number == 1 else f"{default_name}-{number}"))
-                except FileExistsError:
-                    number += 1
-        except FileExistsError as error:
-            raise InputError("name", f"{name}, which {out} already holds", "a new name, or --resume") from error
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG and name is not None:
-                raise InputError("name", f"a name of {len(name)} characters", "a shorter name") from error
-            raise InputError("out", f"{out} ({error.strerror})", "a folder that can be written") from error
-
-    @classmethod
-    def _make(cls, path: Path) -> "Folder":
-        path.mkdir()
-        return cls(path)
-
-    def write_text(self, name: str, text: str) -> None:
-        """Writes a text file as it is."""
-        self.replace(name, lambda path: path.write_bytes(text.encode()))
-
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Writes a JSON file; numbers that are not finite, which JSON lacks, become null."""
-        self.write_text(name, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
-
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Reads a JSON file.
-
-        Raises:
-            InputError: if it is missing or corrupt.
-        """
-        try:
-            content = json.loads((self.path / name).read_text())
-        except (OSError, ValueError) as error:
-            raise InputError("name", f"{self.path.name}, whose {name} cannot be read", "an intact run") from error
-        if not isinstance(content, dict):
-            raise InputError("name", f"{self.path.name}, whose {name} is no JSON object", "an intact run")
-        return content
-
-    def save_figures(self, drawn: Mapping[str, "Figure"]) -> None:
-        """Writes ``figures/<name>.png`` for each figure by its name."""
-        for name, figure in drawn.items():
-            self.replace(f"figures/{name}.png", partial(figure.savefig, format="png", dpi=200))
-
-    def replace(self, name: str, write: Callable[[Path], object]) -> None:
-        """Replaces a file by what ``write`` writes to the path that it is given.
-
-        Raises:
-            InputError: naming ``out``, if the folder cannot be written.
-        """
-        target = self.path / name
-        part = target.with_name(target.name + ".part")
-        with self._writing():
-            target.parent.mkdir(exist_ok=True)
-            try:
-                write(part)
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise InputError("out", f"{self.path.parent} ({error.strerror})", "a folder that can be written") from error
 
 
 class Run(Folder):
@@ -159,7 +54,9 @@ class Run(Folder):
             InputError: if the name is taken, or the folder cannot be made.
         """
         options = config[RunOptions]
-        run = cls(cls.create(options.out, options.name, f"{config.model}-{data}-{options.seed}").path)
+        run = cls(Path(options.out) / plain_name(options.name)) if options.name is not None else None
+        if run is None or not run._is_abandoned():
+            run = cls(cls.create(options.out, options.name, f"{config.model}-{data}-{options.seed}").path)
         run.write_json("config.json", config.options | {"resume": False})
         return run
 
@@ -176,6 +73,16 @@ class Run(Folder):
         if not (run.path / "checkpoint.pt").is_file():
             raise InputError("name", f"{name}, of which {out} holds no checkpoint", "a run to resume")
         return run
+
+    def _is_abandoned(self) -> bool:
+        """Returns whether a run stopped before its first checkpoint and left nothing but its configuration."""
+        if not (self.path / "config.json").is_file():
+            return False
+        left = {path.name for path in self.path.iterdir() if path.suffix != ".part"}
+        if left - {"config.json", LOCK, HOLDER}:
+            return False
+        with self.held():
+            return True
 
     def finish(self, backend: Backend, data: Dataset, evaluation: Evaluation, history: History) -> None:
         """Writes weights, figures and metrics of the trained model."""
@@ -194,7 +101,11 @@ class Run(Folder):
         if unknown := options.keys() - all_options().keys():
             problem = f"{self.path.name}, whose config.json is of another version, with {', '.join(sorted(unknown))}"
             raise InputError("name", problem, "an intact run")
-        return Config(**options)
+        config = Config(**options)
+        if missing := config.options.keys() - options.keys():
+            problem = f"{self.path.name}, whose config.json is of another version, without {', '.join(sorted(missing))}"
+            raise InputError("name", problem, "an intact run")
+        return config
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -204,8 +115,8 @@ class Run(Folder):
             InputError: if they are missing, as in a run that is not finished, or corrupt.
         """
         found = self.read_json("summary.json")
-        if any(not isinstance(value, int | float | None) for value in found.values()):
-            raise InputError("RUN", f"{self.path}, whose summary.json holds more than numbers", "an intact run")
+        if any(isinstance(value, bool) or not isinstance(value, int | float | None) for value in found.values()):
+            raise InputError("name", f"{self.path.name}, whose summary.json holds more than numbers", "an intact run")
         return {name: math.nan if value is None else value for name, value in found.items()}
 
     @property
@@ -223,7 +134,7 @@ class Run(Folder):
         try:
             with (self.path / "metrics.csv").open(newline="") as file:
                 return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, csv.Error) as error:
             problem = f"{self.path.name}, whose metrics.csv cannot be read"
             raise InputError("name", problem, "an intact run") from error
 
@@ -234,11 +145,28 @@ class Run(Folder):
         Raises:
             InputError: if the run is not finished, or is of a model whose backend is not installed.
         """
-        weights, metadata = self.load_weights()
+        weights, units = self.load_weights()
         with own_state():
-            backend = build(self.config, json.loads(metadata["data"])["shape"], fitted=True)
+            backend = build(self.config, units["shape"], fitted=True)
+            self._compare(weights, backend.weights())
             backend.load_weights(weights)
         return backend
+
+    def _compare(self, weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+        """Checks weights against those of the fresh model."""
+        for name in sorted(weights.keys() | wanted.keys()):
+            has, needs = (
+                f"{str(each[name].dtype).removeprefix('torch.')} of shape {tuple(each[name].shape)}"
+                if name in each
+                else "none"
+                for each in (weights, wanted)
+            )
+            if has != needs:
+                problem = f"{self.path}, whose model.safetensors has for {name} {has}"
+                raise InputError("path", problem, f"the weights of its configuration, for {name} {needs}")
+            if not weights[name].isfinite().all():
+                problem = f"{self.path}, whose model.safetensors has NaN or infinite values for {name}"
+                raise InputError("path", problem, "finite weights")
 
     @property
     def model(self) -> "Model":
@@ -251,16 +179,19 @@ class Run(Folder):
     @property
     def units(self) -> dict[str, Any]:
         """Returns shape, offset and scale of the training data, and whether they have an exposure."""
-        units: dict[str, Any] = json.loads(self.load_weights()[1]["data"])
-        return units
+        return self.load_weights()[1]
 
     def data(self) -> Dataset:
         """Loads the data that the run was trained and tested with.
 
         Raises:
-            InputError: if they are no longer there.
+            InputError: naming ``data``, if they are no longer there or have changed.
         """
-        return load_data(self.config)
+        data, known = load_data(self.config), self.units.get("fingerprint")
+        if known is not None and fingerprint(data) != known:
+            problem = f"{self.config[DataOptions].data}, which has changed since the run"
+            raise InputError("data", problem, "the data that the run was fitted to")
+        return data
 
     def write_history(self, history: Iterable[Mapping[str, float]]) -> None:
         """Writes ``metrics.csv``, a row an epoch."""
@@ -286,24 +217,25 @@ class Run(Folder):
     def save_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Writes ``checkpoint.pt``: tensors, numbers, strings and containers of them."""
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        torch.save({**checkpoint, "checksum": checksum(checkpoint)}, buffer)
         self.replace("checkpoint.pt", lambda path: path.write_bytes(buffer.getbuffer()))
 
     def load_checkpoint(self) -> dict[str, Any]:
         """Reads ``checkpoint.pt`` to the CPU.
 
         Raises:
-            InputError: if it is corrupt.
+            InputError: if it is corrupt, or not as it was written.
         """
+        problem = f"{self.path.name}, whose checkpoint.pt is corrupt"
         try:
-            checkpoint: dict[str, Any] = torch.load(self.path / "checkpoint.pt", map_location="cpu", weights_only=True)
-            keys = set(checkpoint)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            raise InputError(
-                "name", f"{self.path.name}, whose checkpoint.pt is corrupt", "an intact checkpoint"
-            ) from error
-        if not keys >= CHECKPOINT_KEYS:
+            checkpoint = torch.load(self.path / "checkpoint.pt", map_location="cpu", weights_only=True)
+        except Exception as error:  # A corrupt archive or pickle raises almost anything.
+            raise InputError("name", problem, "an intact checkpoint") from error
+        if not isinstance(checkpoint, dict) or not checkpoint.keys() >= CHECKPOINT_KEYS:
             raise InputError("name", f"{self.path.name}, whose checkpoint.pt is not of a run", "an intact checkpoint")
+        known = checkpoint.pop("checksum", None)
+        if known != checksum(checkpoint):
+            raise InputError("name", problem, "an intact checkpoint")
         return checkpoint
 
     def matching_checkpoint(self, config: Config, data: int) -> dict[str, Any]:
@@ -323,28 +255,46 @@ class Run(Folder):
         return checkpoint
 
     def save_model(self, backend: Backend, data: Dataset) -> None:
-        """Writes ``model.safetensors``: the weights, and shape and units of the data as its metadata."""
+        """Writes ``model.safetensors``: the weights, with shape and units of the data and their fingerprint."""
         units: dict[str, Any] = {"shape": list(data.shape), "offset": data.offset, "scale": data.scale}
-        self.save_weights(backend.weights(), units | {"exposure": data.train_exposure is not None})
+        units |= {"exposure": data.train_exposure is not None, "fingerprint": fingerprint(data)}
+        self.save_weights(backend.weights(), units)
 
     def save_weights(self, weights: Mapping[str, Tensor], units: Mapping[str, Any]) -> None:
-        """Writes ``model.safetensors``: weights by name, and the units of the data."""
+        """Writes ``model.safetensors``: weights by name, the units of the data, the configuration, and a checksum."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        metadata = {"data": json.dumps(units)}
-        self.replace("model.safetensors", lambda path: path.write_bytes(save(tensors, metadata)))
+        about = {"data": json.dumps(units), "config": json.dumps(self._of_model())}
+        about["checksum"] = str(checksum([tensors, about]))
+        self.replace("model.safetensors", lambda path: path.write_bytes(save(tensors, about)))
 
-    def load_weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """Reads ``model.safetensors``: weights on the CPU, and the metadata.
+    def load_weights(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Reads ``model.safetensors``: weights on the CPU, and the units of the data.
 
         Raises:
-            InputError: if it is missing, as in a run that is not finished, or corrupt.
+            InputError: naming ``path``, if it is missing, as in a run that is not finished, corrupt, or of another
+                configuration.
         """
         try:
             with safe_open(self.path / "model.safetensors", framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                about = dict(file.metadata() or {})
         except (OSError, SafetensorError) as error:
             problem = f"{self.path}, whose model.safetensors cannot be read"
             raise InputError("path", problem, "a finished run") from error
+        known = about.pop("checksum", None)
+        if known != str(checksum([weights, about])) or about.keys() != {"data", "config"}:
+            problem = f"{self.path}, whose model.safetensors has changed since it was written"
+            raise InputError("path", problem, "an intact run")
+        if json.loads(about["config"]) != json.loads(json.dumps(self._of_model())):
+            problem = f"{self.path}, whose model.safetensors is of another configuration than its config.json"
+            raise InputError("path", problem, "an intact run")
+        units: dict[str, Any] = json.loads(about["data"])
+        return weights, units
+
+    def _of_model(self) -> dict[str, Any]:
+        """Returns the options that make the model; where its data are may change."""
+        places = {item.name for group in (DataOptions, FileOptions) for item in fields(group)}
+        return {name: value for name, value in self.config.identity().items() if name not in places}
 
     def save_posterior(self, tree: "DataTree") -> None:
         """Writes ``posterior.nc``, compressed: counts are mostly zeros."""
@@ -393,27 +343,27 @@ def load_data(config: Config) -> Dataset:
 
 
 def fingerprint(data: Dataset) -> int:
-    """Returns a number that changes with the data, by which a run that is resumed knows its own."""
-    number = 0
-    for part in (data.train, data.test, data.train_exposure, data.test_exposure):
-        number = number if part is None else zlib.crc32(np.ascontiguousarray(part).data, number)
-    return number
+    """Returns a number that changes with the data, by which a run knows its own."""
+    known = (data.train_labels, data.test_labels, data.train_trials, data.test_trials, data.train_times)
+    return checksum([data.train, data.test, data.train_exposure, data.test_exposure, *known, data.test_times])
 
 
-def plain_name(name: str) -> str:
-    """Returns the name of a folder.
+def checksum(content: Any, start: int = 0) -> int:
+    """Returns a number that changes with tensors, arrays, numbers and texts, or containers of them.
 
-    Raises:
-        InputError: naming ``name``, if it is empty or a path.
+    >>> checksum({"a": 1, "b": [2.0, None]}) == checksum({"b": [2.0, None], "a": 1})
+    True
     """
-    if not name or name in (".", "..") or set(name) & set("/\\\0"):
-        raise InputError("name", repr(name), "a plain folder name")
-    return name
-
-
-def _finite(content: Any) -> Any:
     if isinstance(content, Mapping):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+        content = [part for item in sorted(content.items(), key=lambda item: str(item[0])) for part in item]
+    if isinstance(content, list | tuple):
+        for part in [len(content), *content]:
+            start = checksum(part, start)
+        return start
+    if isinstance(content, Tensor):
+        content = content.detach().cpu().numpy()
+    if isinstance(content, np.ndarray):
+        plain = content.astype(str) if content.dtype.hasobject else content
+        start = zlib.crc32(f"{plain.dtype} {plain.shape}".encode(), start)
+        return zlib.crc32(np.ascontiguousarray(plain).view(np.uint8).data, start) if plain.size else start
+    return zlib.crc32(repr(content).encode(), start)

@@ -22,7 +22,7 @@ from pyrocount.errors import InputError
 from pyrocount.models import LIKELIHOODS, MODELS
 from pyrocount.models.registry import COMMON
 from pyrocount.options import options_of
-from pyrocount.run import Run
+from pyrocount.run import Run, load
 from pyrocount.state import own_state
 
 Array = NDArray[np.floating[Any]]
@@ -127,9 +127,11 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             )
         )
         self.config_ = config.options
-        self._weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in backend.weights().items()}
+        self._weights = _arrays(backend)
         self._units: dict[str, Any] = {"shape": list(data.shape), "offset": data.offset, "scale": data.scale}
         self._units["exposure"] = windows is not None
+        if (names := getattr(self, "feature_names_in_", None)) is not None:
+            self._units["features"] = names.tolist()
         self._build()
         return self
 
@@ -203,15 +205,16 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Raises:
             InputError: if the folder holds no finished run.
         """
-        run = Run(path)
-        weights, _ = run.load_weights()
+        run = load(path)
         config, units = run.config, run.units
         shape = units["shape"]
         options: dict[str, Any] = {name: config.options.get(name) for name in DEFAULTS}
         found = cls(**options, image_shape=tuple(shape) if len(shape) == 3 else None, random_state=config.seed)
         found.config_, found.history_ = config.options, run.history
         found.n_features_in_ = int(np.prod(shape))
-        found._weights, found._units = {name: tensor.numpy() for name, tensor in weights.items()}, units
+        if names := units.get("features"):
+            found.feature_names_in_ = np.array(names, object)
+        found._weights, found._units = _arrays(run.backend), units
         found._build()
         return found
 
@@ -290,6 +293,10 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 def _dense(X: Any) -> Array:  # noqa: N803
     dense: Any = X.toarray() if issparse(X) else X  # type: ignore[attr-defined]
     return dense
+
+
+def _arrays(backend: Backend) -> dict[str, Array]:
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in backend.weights().items()}
 
 
 def _windows(exposure: Any, number: int) -> NDArray[np.float32] | None:
