@@ -263,9 +263,10 @@ class Run(Folder):
     def save_weights(self, weights: Mapping[str, Tensor], units: Mapping[str, Any]) -> None:
         """Writes ``model.safetensors``: weights by name, the units of the data, the configuration, and a checksum."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        about = {"data": json.dumps(units), "config": json.dumps(self._of_model())}
-        about["checksum"] = str(checksum([tensors, about]))
-        self.replace("model.safetensors", lambda path: path.write_bytes(save(tensors, about)))
+        about = {"data": dict(units), "config": self._of_model()}
+        # One entry, as safetensors writes several in any order.
+        run = json.dumps(about | {"checksum": checksum([tensors, about])})
+        self.replace("model.safetensors", lambda path: path.write_bytes(save(tensors, {"run": run})))
 
     def load_weights(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Reads ``model.safetensors``: weights on the CPU, and the units of the data.
@@ -277,19 +278,17 @@ class Run(Folder):
         try:
             with safe_open(self.path / "model.safetensors", framework="pt") as file:
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                about = dict(file.metadata() or {})
-        except (OSError, SafetensorError) as error:
+                about = json.loads((file.metadata() or {}).get("run", "{}"))
+        except (OSError, SafetensorError, ValueError, RecursionError) as error:
             problem = f"{self.path}, whose model.safetensors cannot be read"
             raise InputError("path", problem, "a finished run") from error
-        known = about.pop("checksum", None)
-        if known != str(checksum([weights, about])) or about.keys() != {"data", "config"}:
+        if about.pop("checksum", None) != checksum([weights, about]) or about.keys() != {"data", "config"}:
             problem = f"{self.path}, whose model.safetensors has changed since it was written"
             raise InputError("path", problem, "an intact run")
-        if json.loads(about["config"]) != json.loads(json.dumps(self._of_model())):
+        if about["config"] != json.loads(json.dumps(self._of_model())):
             problem = f"{self.path}, whose model.safetensors is of another configuration than its config.json"
             raise InputError("path", problem, "an intact run")
-        units: dict[str, Any] = json.loads(about["data"])
-        return weights, units
+        return weights, about["data"]
 
     def _of_model(self) -> dict[str, Any]:
         """Returns the options that make the model; where its data are may change."""

@@ -69,6 +69,7 @@ class Draws:
     pointwise_log_likelihood: Array | None = None
 
     @property
+    @own_state()
     def log_weights(self) -> Array:
         """Returns the log importance weights log p(x, z) - log q(z | x), in nats, shape (S, N)."""
         return self.log_likelihood + self.log_prior - self.log_posterior
@@ -105,7 +106,7 @@ class Backend(ABC):
     monitored: ClassVar[int] = 1000
     objective: ClassVar[str] = "training"
 
-    # Methods that compute with the model, each of which has the process to itself.
+    # Methods that compute with the model: those of each backend have the process to themselves.
     computing: ClassVar[tuple[str, ...]] = (
         *("adapt", "train", "evaluate", "draws", "log_weights", "code", "predictions", "relaxed_nll"),
         *("amortization_gap", "prior_draws", "prior_latents", "mean_of_code", "dictionary", "draw"),
@@ -122,8 +123,8 @@ class Backend(ABC):
     _marginal: Marginal | None = None
 
     def __init_subclass__(cls) -> None:
-        for name in cls.computing:
-            setattr(cls, name, own_state()(getattr(cls, name)))
+        for name in vars(cls).keys() & set(cls.computing):
+            setattr(cls, name, own_state()(vars(cls)[name]))
 
     @property
     def observes_counts(self) -> bool:
@@ -250,6 +251,7 @@ class Backend(ABC):
             self._marginal = Marginal(data, likelihood_name(self.likelihood), scale)
         return self._marginal
 
+    @own_state()
     def draws(
         self,
         x: Array,
@@ -283,6 +285,7 @@ class Backend(ABC):
             whole.replicates[:, np.isnan(x)] = np.nan
         return whole
 
+    @own_state()
     def log_weights(
         self,
         x: Array,
@@ -303,6 +306,7 @@ class Backend(ABC):
             parts.append(np.concatenate([sampler(part).log_weights for part in _chunks(samples)]))
         return np.concatenate(parts, 1)
 
+    @own_state()
     def code(
         self,
         x: Array,
@@ -316,6 +320,7 @@ class Backend(ABC):
         batches = enumerate(_batches(x, exposure, batch_size, progress))
         return np.concatenate([self._code(*batch, derived_seed(seed, number)) for number, batch in batches])
 
+    @own_state()
     def predictions(
         self, x: Array, exposure: Array | None = None, *, samples: int = 20, seed: int = 0, batch_size: int = 500
     ) -> Array:
@@ -358,6 +363,7 @@ class Backend(ABC):
         """
         return None
 
+    @own_state()
     def prior_draws(
         self, number: int, exposure: Array | None = None, *, seed: int = 0, batch_size: int = 500
     ) -> tuple[Array, Array, Array]:
@@ -397,6 +403,7 @@ class Backend(ABC):
 
     # Drawing.
 
+    @own_state()
     def draw(self, config: Config, data: Dataset, evaluation: Evaluation, history: History) -> dict[str, "Figure"]:
         """Draws the figures of a fit, by name.
 
