@@ -69,7 +69,6 @@ class Draws:
     pointwise_log_likelihood: Array | None = None
 
     @property
-    @own_state()
     def log_weights(self) -> Array:
         """Returns the log importance weights log p(x, z) - log q(z | x), in nats, shape (S, N)."""
         return self.log_likelihood + self.log_prior - self.log_posterior
