@@ -71,6 +71,15 @@ def test_a_silent_channel(recording):
     assert rates[:, 1].max() < 0.01
 
 
+def test_latents_that_repeat_each_other():
+    """In single precision the regression would warn of a Hessian that is singular to rounding."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(600, 32)).astype(np.float32)
+    z[:, 16:] = z[:, :16] * (1 + 1e-6) + 1e-6 * rng.normal(size=(600, 16))
+    x = rng.poisson(np.exp(3 * z[:, :3]))
+    assert co_smoothing(z[:400], x[:400], z[400:], x[400:], seed=0) > 4
+
+
 @pytest.mark.parametrize(
     "line",
     [

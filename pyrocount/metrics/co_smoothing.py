@@ -79,6 +79,8 @@ def predicted_rates(
         train_exposure: length of each training observation's window, shape (N,); by default 1.
         seed: seed of the choice of the fifth.
     """
+    # Latents that repeat each other leave a Hessian that single precision cannot invert.
+    train_codes, codes = train_codes.astype(np.float64), codes.astype(np.float64)
     scaler = StandardScaler().fit(train_codes)
     inputs, others = scaler.transform(train_codes), scaler.transform(codes)
     windows = np.ones(len(train)) if train_exposure is None else np.asarray(train_exposure, np.float64)
