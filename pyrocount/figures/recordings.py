@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import LogLocator, NullLocator
 
 from .layout import DATA, FIRST, SECOND, Array
 
@@ -87,6 +88,11 @@ def channel_fits(
     means, spread, gains = figure.subplots(1, 3)
     shown = [np.maximum(part, 1e-3) for part in (recorded, predicted)]
     means.loglog(*shown, ".", color=FIRST, markersize=4)
+    for side in (means.xaxis, means.yaxis):
+        # A recording's means may all lie within one decade.
+        side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        side.set_major_formatter("{x:g}")
+        side.set_minor_locator(NullLocator())
     means.set_xlabel("mean count, recorded", fontsize=8)
     means.set_ylabel("mean count, predicted from other channels", fontsize=8)
     middle, low, high = replicated
