@@ -3,6 +3,7 @@
 ``load`` gives back what ``python -m pyrocount.fit`` has fitted; ``CountVAE`` is its models as a scikit-learn estimator.
 """
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,18 @@ from typing import TYPE_CHECKING, Any
 _root = Path(__file__).resolve().parents[1]
 if (_root / "pyproject.toml").is_file():
     __path__.append(str(_root))
+
+
+def _hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("pyrocount: interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+# A command's imports take seconds, in which Ctrl-C should not end in a traceback. Python then runs a module by -m.
+if sys.argv[:1] == ["-m"]:
+    sys.excepthook = _hook
 
 if TYPE_CHECKING:
     from pyrocount.distributions import (

@@ -12,6 +12,7 @@ from pyrocount.errors import InputError
 from pyrocount.options import Option
 from pyrocount.run import Run
 from pyrocount.state import own_state
+from pyrocount.streams import lenient_streams
 
 
 class UsageError(Exception):
@@ -27,7 +28,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_command(program: str, work: Callable[[], object], named: Callable[[str], str] = str) -> int:
-    """Does the work of a command; bad input ends it with one line on standard error.
+    """Does the work of a command; bad input or Ctrl-C ends it with one line on standard error.
+
+    The exit code tells whether the work was done, also where its output could not be written.
 
     Args:
         program: name of the command, with which the line begins.
@@ -35,19 +38,25 @@ def run_command(program: str, work: Callable[[], object], named: Callable[[str],
         named: function that returns the name of an argument in the line.
 
     Returns:
-        The exit code: 0, or 2 for bad input.
+        The exit code: 0, 2 for bad input, or 130 for Ctrl-C.
     """
-    try:
-        with own_state():
-            work()
-    except UsageError as error:
-        problem = f"{error}; --help lists the options"
-    except InputError as error:
-        problem = f"{named(error.argument)}: {error.problem}"
-    else:
-        return 0
-    print(f"{program}: error: {problem}", file=sys.stderr)
-    return 2
+    with lenient_streams():
+        try:
+            with own_state():
+                work()
+        except UsageError as error:
+            return stop(program, 2, f"error: {error}; --help lists the options")
+        except InputError as error:
+            return stop(program, 2, f"error: {named(error.argument)}: {error.problem}")
+        except KeyboardInterrupt as interrupt:
+            return stop(program, 130, "interrupted", interrupt)
+    return 0
+
+
+def stop(program: str, code: int, message: str, reason: BaseException | None = None) -> int:
+    """Says in one line why a command stops, with the notes of the reason; returns the exit code."""
+    print(f"{program}: " + "; ".join([message, *getattr(reason, "__notes__", [])]), file=sys.stderr)
+    return code
 
 
 def option_name(argument: str) -> str:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from pyrocount.backends import Backend, Evaluation, build
-from pyrocount.command_line import option_name, parse, run_command
+from pyrocount.command_line import option_name, parse, run_command, stop
 from pyrocount.config import Config, RunOptions
 from pyrocount.data import Dataset
 from pyrocount.inference import NonFiniteLossError
 from pyrocount.metrics import mean_squared_error, r_squared
 from pyrocount.run import Run, fingerprint, load_data
 from pyrocount.state import own_state
+from pyrocount.streams import lenient_streams
 
 # Metrics of held-out data in the history.
 FOLLOWED = ("nelbo", "kl", "mse", "r2", "bits_per_spike")
@@ -27,13 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for a loss that is not finite, 2 for bad input, 130 for Ctrl-C.
     """
-    try:
-        given = sys.argv[1:] if arguments is None else arguments
-        return run_command("pyrocount.fit", lambda: fit(parse(given)), option_name)
-    except NonFiniteLossError as error:
-        return _stop(1, f"stopped: not finite at {error}", error)
-    except KeyboardInterrupt as interrupt:
-        return _stop(130, "interrupted", interrupt)
+    given = sys.argv[1:] if arguments is None else arguments
+    with lenient_streams():
+        try:
+            return run_command("pyrocount.fit", lambda: fit(parse(given)), option_name)
+        except NonFiniteLossError as error:
+            return stop("pyrocount.fit", 1, f"stopped: not finite at {error}", error)
 
 
 @own_state()
@@ -94,11 +94,6 @@ def _train(config: Config, data: Dataset, backend: Backend, run: Run) -> tuple[d
         error.add_note(f"{run.path} keeps the last good checkpoint; try a smaller --lr or a larger --scale")
         raise
     return initial, final
-
-
-def _stop(code: int, message: str, reason: BaseException) -> int:
-    print("pyrocount.fit: " + "; ".join([message, *getattr(reason, "__notes__", [])]), file=sys.stderr)
-    return code
 
 
 def _description(data: Dataset) -> str:

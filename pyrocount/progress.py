@@ -18,7 +18,7 @@ def progress_bar(work: Iterable[Any] | None = None, *, shown: bool = True, **opt
         shown: whether to show the bar; ``TQDM_DISABLE`` in the environment hides all bars.
         options: further options of tqdm.
     """
-    watched = sys.stderr.isatty()
+    watched = sys.stderr is not None and sys.stderr.isatty()
     slow = {} if watched else {"mininterval": 10.0, "delay": 10.0}
-    hidden = {} if shown else {"disable": True}
+    hidden = {} if shown and sys.stderr is not None else {"disable": True}
     return tqdm(work, dynamic_ncols=True, **{"mininterval": 0.2} | slow | hidden | options)
