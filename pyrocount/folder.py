@@ -131,12 +131,13 @@ class Folder:
         """
         lock = FileLock(self.path / LOCK, timeout=-1 if patient else 0)
         try:
-            with self._writing():
-                lock.acquire()
+            lock.acquire()
         except Timeout as error:
             holder = (self.path / HOLDER).read_text() if (self.path / HOLDER).is_file() else "another process"
             problem = f"{self.path.name}, which {holder} is writing"
             raise InputError("name", problem, "a run that no process is writing") from error
+        except OSError as error:
+            raise self._not_writable(error) from error
         try:
             self.write_text(HOLDER, f"process {os.getpid()} on {platform.node()}")
             yield
@@ -149,7 +150,10 @@ class Folder:
         try:
             yield
         except OSError as error:
-            raise InputError("out", f"{self.path.parent} ({error.strerror})", "a folder that can be written") from error
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error: OSError) -> InputError:
+        return InputError("out", f"{self.path.parent} ({error.strerror})", "a folder that can be written")
 
 
 def plain_name(name: str) -> str:

@@ -344,7 +344,8 @@ def load_data(config: Config) -> Dataset:
 def fingerprint(data: Dataset) -> int:
     """Returns a number that changes with the data, by which a run knows its own."""
     known = (data.train_labels, data.test_labels, data.train_trials, data.test_trials, data.train_times)
-    return checksum([data.train, data.test, data.train_exposure, data.test_exposure, *known, data.test_times])
+    units = data.offset, data.scale, data.train_exposure, data.test_exposure
+    return checksum([data.train, data.test, *units, *known, data.test_times])
 
 
 def checksum(content: Any, start: int = 0) -> int:

@@ -126,7 +126,7 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 progress=self.verbose,
             )
         )
-        self.config_ = config.options
+        self.config_ = _without_place(config)
         self._weights = _arrays(backend)
         self._units: dict[str, Any] = {"shape": list(data.shape), "offset": data.offset, "scale": data.scale}
         self._units["exposure"] = windows is not None
@@ -210,7 +210,8 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         shape = units["shape"]
         options: dict[str, Any] = {name: config.options.get(name) for name in DEFAULTS}
         found = cls(**options, image_shape=tuple(shape) if len(shape) == 3 else None, random_state=config.seed)
-        found.config_, found.history_ = config.options, run.history
+        found.config_ = _without_place(config)
+        found.history_ = run.history
         found.n_features_in_ = int(np.prod(shape))
         if names := units.get("features"):
             found.feature_names_in_ = np.array(names, object)
@@ -293,6 +294,10 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 def _dense(X: Any) -> Array:  # noqa: N803
     dense: Any = X.toarray() if issparse(X) else X  # type: ignore[attr-defined]
     return dense
+
+
+def _without_place(config: Config) -> dict[str, Any]:
+    return {name: value for name, value in config.options.items() if name not in ("name", "out")}
 
 
 def _arrays(backend: Backend) -> dict[str, Array]:

@@ -1,3 +1,4 @@
+import copy
 import pickle
 from dataclasses import fields
 
@@ -213,3 +214,30 @@ def test_counts_in_windows_of_different_lengths(tmp_path):
             vae.transform(counts, bad)
     with pytest.raises(InputError, match="exposure: got lengths with likelihood gaussian, expected poisson or negbio"):
         CountVAE("poisson", **SMALL).fit(counts, exposure=exposure)
+
+
+def test_what_is_checked_before_saving_is_checked_after(tmp_path):
+    """All that an estimator knows comes back from a run folder and from a pickle."""
+    pandas = pytest.importorskip("pandas")
+    counts = pandas.DataFrame(np.random.default_rng(0).poisson(2.0, (60, 5)), columns=list("abcde"))
+    lengths = np.linspace(0.5, 1.5, 60)
+    fitted = CountVAE("poisson", likelihood="poisson", latent_dim=3, epochs=1, random_state=0)
+    fitted.fit(counts, exposure=lengths)
+    others = [CountVAE.load(fitted.save(tmp_path / "run")), pickle.loads(pickle.dumps(fitted)), copy.deepcopy(fitted)]
+    for other in others:
+        known, wanted = (
+            {name: value for name, value in vars(one).items() if name.startswith("_") or name.endswith("_")}
+            for one in (other, fitted)
+        )
+        assert known.keys() == wanted.keys()
+        for name in known.keys() - {"model_", "_backend"}:
+            np.testing.assert_equal(known[name], wanted[name])
+        np.testing.assert_array_equal(other.transform(counts, lengths), fitted.transform(counts, lengths))
+        for data, windows, problem in [
+            (counts[list("abcd")], lengths, "feature names"),
+            (counts[list("edcba")], lengths, "feature names"),
+            (counts, None, "exposure: got None, expected the lengths of the windows"),
+            (counts - 1, lengths, "X: got values that are not all"),
+        ]:
+            with pytest.raises(ValueError, match=problem):
+                other.transform(data, windows)
