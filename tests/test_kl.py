@@ -1,3 +1,4 @@
+import math
 from itertools import product
 
 import pyro
@@ -114,6 +115,29 @@ def test_a_rate_of_0_has_the_limit():
     assert kl_divergence(RelaxedNegativeBinomial(2.0, probs=0.0), p).item() == pytest.approx(
         -p.log_prob(tensor(0.0)).item()
     )
+
+
+ZERO = {
+    "Poisson": lambda rate: RelaxedPoisson(rate),
+    "negative binomial": lambda probs: RelaxedNegativeBinomial(2.0, probs=probs),
+    "another negative binomial": lambda probs: RelaxedNegativeBinomial(3.0, probs=probs),
+    "torch's Poisson": lambda rate: torch.distributions.Poisson(rate),
+    "torch's negative binomial": lambda probs: torch.distributions.NegativeBinomial(2.0, probs=probs),
+}
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.3), (0.3, 0.0), (0.0, 0.0)])
+@pytest.mark.parametrize(("q", "p"), [(q, p) for q in ZERO for p in ZERO if "torch" not in q or "torch" not in p])
+def test_the_boundary_of_the_parameters(q, p, values):
+    """A rate or a probability of 0 has the exact divergence, and finite gradients."""
+    parameters = [torch.tensor([value, 0.2, 0.3], dtype=torch.float64, requires_grad=True) for value in values]
+    divergence = kl_divergence(ZERO[q](parameters[0]), ZERO[p](parameters[1]))
+    mass_at_0 = ZERO[p](parameters[1]).log_prob(torch.zeros(3, dtype=torch.float64))[0]
+    wanted = math.inf if values[0] > 0 else -mass_at_0.item()
+    assert divergence[0].item() == pytest.approx(wanted, abs=1e-12)
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(divergence.sum(), parameters))
+    inside = [torch.tensor([0.2, 0.3], dtype=torch.float64)] * 2
+    torch.testing.assert_close(divergence[1:], kl_divergence(ZERO[q](inside[0]), ZERO[p](inside[1])))
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,27 @@ def test_divergences_are_those_of_torch(x64, q, p):
     close(dist.kl_divergence(ours(q), ours(p)), kl_divergence(theirs(q), theirs(p)), 1e-12)
 
 
+@pytest.mark.parametrize("values", [(0.0, 0.3), (0.3, 0.0), (0.0, 0.0)])
+def test_the_boundary_of_the_parameters(values):
+    """A rate or a probability of 0 has the exact divergence, and finite gradients."""
+    made = {
+        "Poisson": lambda rate: twin.RelaxedPoisson(rate, validate_args=False),
+        "negative binomial": lambda probs: twin.RelaxedNegativeBinomial(2.0, probs=probs, validate_args=False),
+        "another": lambda probs: twin.RelaxedNegativeBinomial(3.0, probs=probs, validate_args=False),
+        "NumPyro's": lambda rate: dist.Poisson(rate, validate_args=False),
+    }
+    for q, p in product(made, made):
+        if q == p == "NumPyro's":
+            continue
+
+        def divergence(first, second, q=q, p=p):
+            return dist.kl_divergence(made[q](first), made[p](second))
+
+        wanted = np.inf if values[0] > 0 else -float(made[p](values[1]).log_prob(0.0))
+        assert float(divergence(*values)) == pytest.approx(wanted, abs=1e-6)
+        assert np.isfinite(jax.grad(divergence, (0, 1))(*values)).all()
+
+
 def test_divergences_from_numpyros_own_classes(x64):
     total_count, rate = jnp.array([0.3, 2.0]), jnp.array([1.0, 7.0])
     poisson = twin.RelaxedPoisson(rate + 1), dist.Poisson(rate + 1)

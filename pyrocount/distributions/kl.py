@@ -11,6 +11,7 @@ closed form. The first term vanishes where r and s are equal, and is an integral
 the limit of an infinite total_count.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -46,24 +47,43 @@ class _Counts:
 _Family = RelaxedPoisson | RelaxedNegativeBinomial | Poisson | NegativeBinomial
 
 
-def _counts(d: Any) -> _Counts:
+# Stands for a rate or a probability of 0, whose logarithm has no gradient; products of its inverse are finite.
+SMALL = 1e-150
+
+
+def _zeros(d: Any) -> Tensor | None:
+    """Returns where all counts are 0; None for parameters that are logarithms, with which they never are."""
     given = getattr(d, "_given", d.__dict__)
+    return next((getattr(d, name) == 0 for name in ("rate", "probs") if name in given), None)
+
+
+def _counts(d: Any, skipped: Tensor | None = None) -> _Counts:
+    """Returns the parameters; where they are skipped, others stand in their place."""
+    given = getattr(d, "_given", d.__dict__)
+
+    def positive(parameter: Tensor) -> Tensor:
+        parameter = parameter.double() if skipped is None else parameter.double().where(~skipped, 0.5)
+        return parameter.where(parameter != 0, parameter + SMALL)
+
     if "rate" in given or "log_rate" in given:
         if "log_rate" in given:
             log_rate = d.log_rate.double()
             return _Counts(log_rate.exp(), log_rate, 0.0, None, is_log=True)
-        rate = d.rate.double()
+        rate = positive(d.rate)
         return _Counts(rate, rate.log(), 0.0, None, is_log=False)
     r = d.total_count.double()
     if "logits" in given:
         logits = d.logits.double()
         return _Counts(r * logits.exp(), logits, r.log(), r, is_log=True)
-    probs = d.probs.double()
+    probs = positive(d.probs)
     return _Counts(r * probs / (1 - probs), torch.logit(probs), r.log(), r, is_log=False)
 
 
 def _kl(q: _Family, p: _Family) -> Tensor:
-    a, b = _counts(q), _counts(p)
+    none, empty = _zeros(q), _zeros(p)
+    # Where p has no counts, and q has.
+    impossible = None if empty is None else empty if none is None else empty & ~none
+    a, b = _counts(q), _counts(p, impossible)
     shared = _shared(a.total_count, b.total_count)
     if shared and a.is_log and b.is_log:
         # The log sizes cancel. Their difference is kept for its gradient, as two tensors may merely have equal values.
@@ -80,7 +100,7 @@ def _kl(q: _Family, p: _Family) -> Tensor:
         r, s = (POISSON if d.total_count is None else d.total_count for d in (a, b))
         mean, r, s = broadcast_all(a.mean.expand(kl.shape), r, s)
         kl = kl + dispersion_divergence(mean, r, s, fine=fine)
-    return kl.to(dtype)
+    return (kl if impossible is None else kl.where(~impossible, math.inf)).to(dtype)
 
 
 def _dtype(d: _Family) -> torch.dtype:

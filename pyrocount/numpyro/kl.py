@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
+from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, GammaPoisson, MaskedDistribution, Poisson
 from numpyro.distributions.kl import kl_divergence
 from numpyro.distributions.util import scale_and_mask
@@ -44,7 +45,23 @@ class _Counts:
     is_log: bool
 
 
-def _counts(d: Any) -> _Counts:
+def _zeros(d: Any) -> Array | None:
+    """Returns where all counts are 0; None for parameters that are logarithms, with which they never are."""
+    given = d.parameters if isinstance(d, CountDistribution) else vars(d)
+    return next((jnp.asarray(given[name]) == 0 for name in ("rate", "probs") if name in given), None)
+
+
+def _counts(d: Any, skipped: Array | None = None) -> _Counts:
+    """Returns the parameters; where they are skipped, others stand in their place."""
+
+    def positive(parameter: ArrayLike) -> Array:
+        parameter = jnp.asarray(parameter, jnp.result_type(parameter, float))
+        if skipped is not None:
+            parameter = jnp.where(skipped, 0.5, parameter)
+        # Stands for 0, whose logarithm has no gradient; products of its inverse are finite.
+        small = float(jnp.finfo(parameter.dtype).tiny) ** 0.5
+        return jnp.where(parameter == 0, parameter + small, parameter)
+
     if isinstance(d, GammaPoisson):
         r, logits = jnp.asarray(d.concentration), -jnp.log(d.rate)
         return _Counts(r / d.rate, logits, jnp.log(r), d.concentration, is_log=True)
@@ -52,19 +69,22 @@ def _counts(d: Any) -> _Counts:
     if "log_rate" in given:
         return _Counts(jnp.exp(given["log_rate"]), jnp.asarray(given["log_rate"]), 0.0, None, is_log=True)
     if "rate" in given:
-        rate = jnp.asarray(given["rate"], jnp.result_type(float))
+        rate = positive(given["rate"])
         return _Counts(rate, jnp.log(rate), 0.0, None, is_log=False)
     r = given["total_count"]
     if "logits" in given:
         logits = given["logits"]
         return _Counts(r * jnp.exp(logits), logits, jnp.log(r), r, is_log=True)
-    probs = given["probs"]
+    probs = positive(given["probs"])
     odds = probs / (1 - probs)
     return _Counts(r * odds, jnp.log(odds), jnp.log(r), r, is_log=False)
 
 
 def _kl(q: Distribution, p: Distribution) -> Array:
-    a, b = _counts(q), _counts(p)
+    none, empty = (None if isinstance(d, GammaPoisson) else _zeros(d) for d in (q, p))
+    # Where p has no counts, and q has.
+    impossible = None if empty is None else empty if none is None else empty & ~none
+    a, b = _counts(q), _counts(p, impossible)
     shared = _shared(a.total_count, b.total_count)
     if shared and a.is_log and b.is_log:
         delta = a.location - b.location
@@ -78,6 +98,8 @@ def _kl(q: Distribution, p: Distribution) -> Array:
         r, s = (POISSON[kl.dtype.name] if d.total_count is None else d.total_count for d in (a, b))
         mean, r, s = jnp.broadcast_arrays(*(jnp.asarray(value, kl.dtype) for value in (a.mean, r, s)))
         kl = kl + dispersion_divergence(mean, r, s)
+    if impossible is not None:
+        kl = jnp.where(impossible, jnp.inf, kl)
     return jnp.broadcast_to(kl, jnp.broadcast_shapes(q.batch_shape, p.batch_shape))
 
 
