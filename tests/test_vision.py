@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import os
 import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pyrocount.data import load_dataset
+from pyrocount.data import load_dataset, vision
 from pyrocount.errors import InputError
 
 try:
@@ -139,3 +141,45 @@ def test_the_real_set(tmp_path):
     data = load_dataset("mnist", data_dir=os.fspath(tmp_path))
     assert (data.train.shape, data.test.shape) == ((60_000, 1, 28, 28), (10_000, 1, 28, 28))
     assert data.mean().mean() == pytest.approx(0.1307, abs=1e-4)
+
+
+def packed(folder, root):
+    """Packs each file of a folder as torchvision's archives are; returns its content before."""
+    data = load_dataset("mnist" if folder.parent.name == "MNIST" else "emnist", data_dir=str(root))
+    for path in list(folder.iterdir()):
+        inside = path.with_name(f"{path.name}.gz")
+        inside.write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    if folder.parent.name == "EMNIST":
+        with zipfile.ZipFile(folder / "gzip.zip", "w") as archive:
+            for path in folder.glob("*.gz"):
+                archive.write(path, f"gzip/{path.name}")
+                path.unlink()
+    return data
+
+
+@pytest.mark.parametrize("name", ["mnist", "emnist"])
+def test_archives_are_read_without_a_download(tmp_path, name):
+    folder = tmp_path / name.upper() / "raw"
+    mnist(folder, *([("emnist-balanced-train", "emnist-balanced-test")] if name == "emnist" else []))
+    before = packed(folder, tmp_path)
+    files = sorted(folder.iterdir())
+    data = load_dataset(name, data_dir=str(tmp_path))
+    np.testing.assert_array_equal(data.train, before.train)
+    np.testing.assert_array_equal(data.test_labels, before.test_labels)
+    assert sorted(folder.iterdir()) == files
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(InputError, match="is corrupt, expected an intact file"):
+        load_dataset(name, data_dir=str(tmp_path))
+
+
+def test_the_archive_of_cifar_lies_beside_its_folder(tmp_path):
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"content")
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "cifar-10-batches-py", "cifar-10-batches-py")
+    place = tmp_path / "unpacked"
+    place.mkdir()
+    vision._unpack(vision._archives(tmp_path, "cifar-10-batches-py"), tmp_path, place)
+    assert (place / "cifar-10-batches-py" / "data_batch_1").read_bytes() == b"content"

@@ -3,8 +3,9 @@
 import gzip
 import hashlib
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from PIL import Image
 from pyrocount.errors import InputError
 
 from .paths import user_path
+
+# Archive of CIFAR-10 as torchvision downloads it.
+CIFAR_ARCHIVE = "cifar-10-python.tar.gz"
 
 Bytes = NDArray[np.uint8]
 # Training and test images, and the classes of all images (training images first), or None for a set without classes.
@@ -43,7 +47,15 @@ def load_vision(name: str, data_dir: str | None, download: bool) -> Images:
         raise InputError("data", problem, 'an installation with it: pip install "pyrocount[vision]"') from error
     loader, where = SETS[name]
     try:
-        return loader(datasets, str(root), download)
+        try:
+            return loader(datasets, str(root), download)
+        except Exception:
+            archives = [] if download else _archives(root, where)
+            if not archives:
+                raise
+            with TemporaryDirectory() as folder:
+                _unpack(archives, root, Path(folder))
+                return loader(datasets, folder, False)
     except Exception as error:  # torchvision and its helpers raise exceptions of many kinds.
         if bad := _damaged(root / where, dict(datasets.CIFAR10.train_list + datasets.CIFAR10.test_list)):
             problem = f"{name}, of which {bad} is corrupt"
@@ -54,6 +66,29 @@ def load_vision(name: str, data_dir: str | None, download: bool) -> Images:
             f"--download (which also unpacks archives that exist), or --data-dir with the folder that holds {where}"
         )
         raise InputError("data", problem, "an Internet connection for " + expected if download else expected) from error
+
+
+def _archives(root: Path, where: str) -> list[Path]:
+    """Returns the archives of a set that a download leaves; that of CIFAR-10 lies beside the set's folder."""
+    beside = [root / CIFAR_ARCHIVE] if where == SETS["cifar10-16"][1] else []
+    return [path for path in [*beside, *sorted((root / where).rglob("*"))] if path.suffix in (".gz", ".zip")]
+
+
+def _unpack(archives: Sequence[Path], root: Path, place: Path) -> None:
+    """Unpacks archives below a root into the same folders below another place, as a download does."""
+    from torchvision.datasets.utils import extract_archive
+
+    for archive in archives:
+        folder = place / archive.parent.relative_to(root)
+        folder.mkdir(parents=True, exist_ok=True)
+        if archive.suffix == ".zip" or archive.name == CIFAR_ARCHIVE:
+            extract_archive(str(archive), str(folder))
+            # EMNIST's archive holds archives.
+            single = sorted(folder.glob("gzip/*.gz"))
+        else:
+            single = [archive]
+        for inside in single:
+            (folder / inside.stem).write_bytes(gzip.decompress(inside.read_bytes()))
 
 
 def _damaged(folder: Path, checksums: Mapping[str, str]) -> Path | None:
