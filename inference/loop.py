@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pyrocount.progress import progress_bar
+from pyrocount.process.progress import progress_bar
 
 Row = dict[str, float]
 

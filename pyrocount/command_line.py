@@ -10,9 +10,9 @@ from pyrocount.config import Config, RunOptions, all_options, choices_of
 from pyrocount.data import user_path
 from pyrocount.errors import InputError
 from pyrocount.options import Option
+from pyrocount.process.state import own_state
+from pyrocount.process.streams import lenient_streams
 from pyrocount.run import Run
-from pyrocount.state import own_state
-from pyrocount.streams import lenient_streams
 
 
 class UsageError(Exception):

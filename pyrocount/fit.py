@@ -14,9 +14,9 @@ from pyrocount.config import Config, RunOptions
 from pyrocount.data import Dataset
 from pyrocount.inference import NonFiniteLossError
 from pyrocount.metrics import mean_squared_error, r_squared
+from pyrocount.process.state import own_state
+from pyrocount.process.streams import lenient_streams
 from pyrocount.run import Run, fingerprint, load_data
-from pyrocount.state import own_state
-from pyrocount.streams import lenient_streams
 
 # Metrics of held-out data in the history.
 FOLLOWED = ("nelbo", "kl", "mse", "r2", "bits_per_spike")

@@ -23,7 +23,7 @@ from pyrocount.data import Dataset, load_dataset
 from pyrocount.data.options import DataOptions, FileOptions
 from pyrocount.errors import InputError
 from pyrocount.folder import HOLDER, LOCK, Folder, plain_name
-from pyrocount.state import own_state
+from pyrocount.process.state import own_state
 
 if TYPE_CHECKING:
     from xarray import DataTree

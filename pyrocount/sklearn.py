@@ -22,8 +22,8 @@ from pyrocount.errors import InputError
 from pyrocount.models import LIKELIHOODS, MODELS
 from pyrocount.models.registry import COMMON
 from pyrocount.options import options_of
+from pyrocount.process.state import own_state
 from pyrocount.run import Run, load
-from pyrocount.state import own_state
 
 Array = NDArray[np.floating[Any]]
 

@@ -1,4 +1,5 @@
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -298,3 +299,66 @@ def test_compiled_programs_give_the_same(case: Case, relaxation):
         results.append([z, log_prob, *torch.autograd.grad((z + log_prob).sum(), list(leaves.values()))])
     for mine, reference in zip(*results, strict=True):
         torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5)
+
+
+@cases
+@pytest.mark.parametrize("relaxation", [ArrivalTimes(0.3), SteinChen(), GumbelSoftmax(0.5, 200)], ids=repr)
+@pytest.mark.parametrize("validate", [False, True])
+def test_samples_under_vmap(case: Case, relaxation, validate):
+    """Each row has random numbers of its own, or all have the same, as vmap's randomness says; and gradients."""
+    n = 4000
+    names, values = zip(*((name, torch.tensor(value)) for name, value in case.arguments.items()), strict=True)
+
+    def sample(row, *parameters):
+        d = case.cls(**dict(zip(names, parameters, strict=True)), relaxation=relaxation, validate_args=validate)
+        return d.rsample()
+
+    rows = torch.zeros(n)
+    axes = (0, *[None] * len(values))
+    z = torch.func.vmap(sample, axes, randomness="different")(rows, *values)
+    wanted = case(relaxation).rsample((n,))
+    spread = ((z.var(0) + wanted.var(0)) / n).sqrt()
+    assert ((z.mean(0) - wanted.mean(0)).abs() <= 5 * spread).all()
+    # Rows of large enough rates differ.
+    assert len(z[:, -1].unique()) > 5
+    same = torch.func.vmap(sample, axes, randomness="same")(rows[:50], *values)
+    assert (same == same[0]).all()
+    with pytest.raises(RuntimeError, match="randomness"):
+        torch.func.vmap(sample, axes)(rows, *values)
+
+    wide = [value.expand(n, *value.shape) for value in values]
+    slope = torch.func.vmap(torch.func.grad(lambda *p: sample(None, *p).sum()), randomness="different")(*wide)
+    leaves = [value.clone().requires_grad_() for value in wide]
+    d = case.cls(**dict(zip(names, leaves, strict=True)), relaxation=relaxation)
+    (reference,) = torch.autograd.grad(d.rsample().sum(), leaves[0])
+    spread = ((slope.var(0) + reference.var(0)) / n).sqrt()
+    assert ((slope.mean(0) - reference.mean(0)).abs() <= 5 * spread + 1e-6).all()
+
+
+@cases
+def test_a_missing_count_has_no_gradient(case: Case):
+    """Behind a mask, which keeps its log probability but not the gradient of a NaN out."""
+    leaves = {name: torch.tensor(value, requires_grad=True) for name, value in case.arguments.items()}
+    x = torch.tensor([1.0, math.nan, 2.0])
+    known = case.cls(**leaves, validate_args=False).mask(~x.isnan()).log_prob(x)
+    filled = case.cls(**leaves, validate_args=False).mask(~x.isnan()).log_prob(x.nan_to_num())
+    torch.testing.assert_close(known, filled)
+    for name, gradient in zip(leaves, torch.autograd.grad(known.sum(), list(leaves.values())), strict=True):
+        (wanted,) = torch.autograd.grad(filled.sum(), leaves[name], retain_graph=True)
+        torch.testing.assert_close(gradient, wanted)
+
+
+@cases
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision(case: Case, half):
+    d = case(ArrivalTimes(0.1), half)
+    torch.manual_seed(0)
+    z = d.rsample((4000,))
+    assert z.dtype == half
+    mean = torch.tensor(case.scipy(**case.arguments).mean())
+    error = 5 * (z.double().var(0) / len(z)).sqrt() + 3 * torch.finfo(half).eps * mean
+    assert ((z.double().mean(0) - mean).abs() <= error).all()
+    counts = torch.tensor([0.0, 1.0, 3.0], dtype=half)
+    wanted = case().log_prob(counts.float())
+    torch.testing.assert_close(d.log_prob(counts).float(), wanted, rtol=20 * torch.finfo(half).eps, atol=0.0)
+    assert torch.distributions.kl_divergence(d, d.expand((3,))).dtype == half

@@ -162,3 +162,23 @@ def test_events_masks_and_expansion(make):
     torch.testing.assert_close(kl_divergence(q, p.mask(mask)), kl * mask)
     torch.testing.assert_close(kl_divergence(q.mask(mask).to_event(1), p.to_event(1)), (kl * mask).sum())
     torch.testing.assert_close(kl_divergence(q, q), torch.zeros(3))
+
+
+@pytest.mark.parametrize("family", ["shared", "free", "poisson"])
+def test_divergences_under_vmap(family):
+    def kl(x, y):
+        if family == "poisson":
+            q, p = (RelaxedPoisson(log_rate=u, validate_args=False) for u in (x, y))
+        else:
+            sizes = (2.0, 2.0) if family == "shared" else (1 + x.exp(), 2 + y.exp())
+            q, p = (
+                RelaxedNegativeBinomial(r, logits=u, validate_args=False) for r, u in zip(sizes, (x, y), strict=True)
+            )
+        return kl_divergence(q, p)
+
+    torch.manual_seed(0)
+    x, y = torch.randn(5, 3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
+    torch.testing.assert_close(torch.func.vmap(kl, (0, None))(x, y), kl(x, y), rtol=1e-7, atol=1e-9)
+    slopes = torch.func.vmap(torch.func.grad(lambda x, y: kl(x, y).sum()), (0, None))(x, y)
+    leaf = x.clone().requires_grad_()
+    torch.testing.assert_close(slopes, torch.autograd.grad(kl(leaf, y).sum(), leaf)[0], rtol=1e-6, atol=1e-8)

@@ -14,8 +14,8 @@ import pyrocount
 from pyrocount.config import Config
 from pyrocount.errors import InputError
 from pyrocount.fit import fit
+from pyrocount.process.state import own_state
 from pyrocount.sklearn import CountVAE
-from pyrocount.state import own_state
 
 X = load_digits().data[:300]
 MODELS = ["negbio", "iterative-poisson"]

@@ -10,7 +10,7 @@ import pytest
 
 from pyrocount import compare, evaluate
 from pyrocount.fit import main
-from pyrocount.streams import LenientStream
+from pyrocount.process.streams import LenientStream
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--model", "poisson", "--encoder", "lin", "--decoder", "lin", "--latent-dim", "3", "--epochs", "1"]
@@ -77,7 +77,7 @@ def test_what_a_stream_takes_is_written():
 
 PRINTS = """
 import sys
-from pyrocount.streams import lenient_streams
+from pyrocount.process.streams import lenient_streams
 with lenient_streams():
     for _ in range(20_000):
         print("x")

@@ -9,7 +9,7 @@ from pyrocount.distributions import SteinChen
 from pyrocount.errors import InputError
 from pyrocount.models import VAE, CountLatent
 from pyrocount.models.likelihoods import pointwise_log_likelihood
-from pyrocount.progress import progress_bar
+from pyrocount.process.progress import progress_bar
 
 from .amortized_evaluation import evaluation_mode
 from .evaluation import Array

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from inspect import isfunction
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
@@ -21,8 +22,8 @@ from pyrocount.inference import anneal
 from pyrocount.inference.options import ObjectiveOptions
 from pyrocount.models import VAE, Likelihood, likelihood_name
 from pyrocount.models.options import LikelihoodOptions, RelaxationOptions
-from pyrocount.progress import progress_bar
-from pyrocount.state import own_state
+from pyrocount.process.progress import progress_bar
+from pyrocount.process.state import own_state
 
 from .evaluation import Array, Evaluation, joined
 from .marginal import Marginal
@@ -105,12 +106,6 @@ class Backend(ABC):
     monitored: ClassVar[int] = 1000
     objective: ClassVar[str] = "training"
 
-    # Methods that compute with the model: those of each backend have the process to themselves.
-    computing: ClassVar[tuple[str, ...]] = (
-        *("adapt", "train", "evaluate", "draws", "log_weights", "code", "predictions", "relaxed_nll"),
-        *("amortization_gap", "prior_draws", "prior_latents", "mean_of_code", "dictionary", "draw"),
-    )
-
     model: Model
     shape: tuple[int, ...]
     latent_dim: int
@@ -122,8 +117,10 @@ class Backend(ABC):
     _marginal: Marginal | None = None
 
     def __init_subclass__(cls) -> None:
-        for name in vars(cls).keys() & set(cls.computing):
-            setattr(cls, name, own_state()(vars(cls)[name]))
+        # Each public method of the contract has the process to itself.
+        for name, method in list(vars(cls).items()):
+            if isfunction(method) and not name.startswith("_") and hasattr(Backend, name):
+                setattr(cls, name, own_state()(method))
 
     @property
     def observes_counts(self) -> bool:

@@ -6,7 +6,7 @@ from pyrocount.config import Config, RunOptions
 from pyrocount.errors import require_extra
 from pyrocount.models import VAE
 from pyrocount.models.options import IterativeOptions
-from pyrocount.state import own_state
+from pyrocount.process.state import own_state
 
 from .amortized import AmortizedBackend
 from .amortized_training import build as build_vae

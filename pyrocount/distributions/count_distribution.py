@@ -12,6 +12,7 @@ from torch.distributions.utils import broadcast_all
 
 from pyrocount.errors import InputError, broadcasts
 
+from .overrides import transformed
 from .relaxations import Discrete, Relaxation, with_derivative
 
 Parameter = Tensor | float
@@ -79,7 +80,7 @@ class CountDistribution(TorchDistribution):
 
     def _checked_rate(self, sample_shape: Sequence[int]) -> Tensor:
         rate = self._draw_rate(self._extended_shape(torch.Size(sample_shape)))
-        if self._validate_args:
+        if self._validate_args and not transformed():
             self.relaxation.check(rate.detach())
         return rate
 

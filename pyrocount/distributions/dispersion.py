@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from .overrides import overridable
+from .overrides import batched, overridable, transformed
 
 # The total_count that stands for a Poisson distribution; at this value every term below has reached its limit.
 POISSON = 1e200
@@ -36,25 +36,39 @@ def dispersion_divergence(mean: Tensor, total_count: Tensor, other: Tensor, fine
     trapezoid rule in log t adds one node at a time, so that the memory stays at the size of the arguments. Unless
     ``fine`` is true, the result is only accurate enough for float32.
     """
-    value: Tensor = _DispersionDivergence.apply(mean, total_count, other, fine)
+    differentiate = transformed() or (
+        torch.is_grad_enabled() and any(each.requires_grad for each in (mean, total_count, other))
+    )
+    value: Tensor = _DispersionDivergence.apply(mean, total_count, other, fine, differentiate)[0]
     return value
 
 
 class _DispersionDivergence(Function):
-    @staticmethod
-    def forward(ctx: Any, m: Tensor, r: Tensor, s: Tensor, fine: bool) -> Tensor:
-        value, *gradients = _integrate(m, r, s, fine, differentiate=any(ctx.needs_input_grad))
-        ctx.save_for_backward(m, r, s, *gradients)
-        ctx.fine = fine
-        return value.clamp(min=0)
+    """The divergence, followed by its derivatives, which the backward pass uses."""
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def forward(m: Tensor, r: Tensor, s: Tensor, fine: bool, differentiate: bool) -> tuple[Tensor, ...]:
+        value, *gradients = _integrate(m, r, s, fine, differentiate=differentiate)
+        return value.clamp(min=0), *gradients
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        m, r, s, ctx.fine, _ = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(m, r, s, *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         m, r, s, *gradients = ctx.saved_tensors
         if torch.is_grad_enabled():
             # A second derivative is needed: autograd goes through all nodes and takes the memory of all nodes.
             _, *gradients = _integrate(m, r, s, ctx.fine, differentiate=True)
-        return *(grad * gradient for gradient in gradients), None
+        return *(grad * gradient for gradient in gradients), None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor, ...], int]:
+        *tensors, fine, differentiate = inputs
+        return _DispersionDivergence.apply(*batched(info, in_dims[:-2], tensors), fine, differentiate), 0
 
 
 def _integrate(m: Tensor, r: Tensor, s: Tensor, fine: bool, differentiate: bool) -> list[Tensor]:
@@ -69,7 +83,8 @@ def _integrate(m: Tensor, r: Tensor, s: Tensor, fine: bool, differentiate: bool)
     start = torch.minimum(start, -smaller.log())
     length = math.log(-math.log(beyond)) - smaller.log() - start
     nodes = NODES
-    if m.device.type == "cpu" and m.numel() > 0 and length.isfinite().all():
+    readable = m.device.type == "cpu" and m.numel() > 0 and not transformed()
+    if readable and length.isfinite().all():
         nodes = min(MOST_NODES, math.ceil(length.max().item() / longest) + 1)
     step = length / (nodes - 1)
 

@@ -26,6 +26,7 @@ from torch.distributions.utils import broadcast_all
 from .count_distribution import CountDistribution
 from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
 from .dispersion import POISSON, dispersion_divergence
+from .overrides import transformed
 from .relaxed_negative_binomial import RelaxedNegativeBinomial
 from .relaxed_poisson import RelaxedPoisson
 
@@ -114,7 +115,7 @@ def _shared(a: Tensor | None, b: Tensor | None) -> bool:
     On a device other than a CPU only one and the same tensor counts as equal, because comparing values would wait for
     the device.
     """
-    if a is None or b is None:
+    if a is None or b is None or transformed():
         return a is b
     a, b = torch.broadcast_tensors(a, b)
     if a.data_ptr() == b.data_ptr() and a.stride() == b.stride():

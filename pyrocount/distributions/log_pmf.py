@@ -15,7 +15,7 @@ from torch.autograd import Function
 from torch.nn.functional import logsigmoid
 
 from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
-from .overrides import overridable
+from .overrides import batched, overridable
 from .special import (
     HALF_LOG_TWO_PI,
     STIRLING_FROM,
@@ -93,15 +93,16 @@ class _PoissonLogPMF(Function):
         for_count = for_parameter = None
         if ctx.needs_input_grad[0]:
             log_rate = x if ctx.is_log else x.log()
-            for_count = _finite(grad * (log_rate - torch.digamma(k + 1)), count.dtype)
+            for_count = _scaled(grad, log_rate - torch.digamma(k + 1), k, count.dtype)
         if ctx.needs_input_grad[1]:
             slope = k - x.exp() if ctx.is_log else (k / x).where(k > 0, 0.0) - 1
-            for_parameter = _finite(grad * slope, parameter.dtype)
+            for_parameter = _scaled(grad, slope, k, parameter.dtype)
         return for_count, for_parameter, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
-        return _PoissonLogPMF.apply(*_batched(info, in_dims, inputs)), 0
+        *tensors, is_log = inputs
+        return _PoissonLogPMF.apply(*batched(info, in_dims[:-1], tensors), is_log), 0
 
 
 class _NegativeBinomialLogPMF(Function):
@@ -128,31 +129,27 @@ class _NegativeBinomialLogPMF(Function):
         rising = torch.digamma(k + r) if any(ctx.needs_input_grad[:2]) else k
         if ctx.needs_input_grad[0]:
             slope = rising - torch.digamma(k + 1) + logsigmoid(logits)
-            for_count = _finite(grad * slope, count.dtype)
+            for_count = _scaled(grad, slope, k, count.dtype)
         if ctx.needs_input_grad[1]:
             slope = (rising - torch.digamma(r)).where(k > 0, 0.0) + logsigmoid(-logits)
-            for_total_count = _finite(grad * slope, total_count.dtype)
+            for_total_count = _scaled(grad, slope, k, total_count.dtype)
         if ctx.needs_input_grad[2]:
             if ctx.is_logits:
                 slope = k * torch.sigmoid(-x) - r * torch.sigmoid(x)
             else:
                 slope = (k / x).where(k > 0, 0.0) - r / (1 - x)
-            for_parameter = _finite(grad * slope, parameter.dtype)
+            for_parameter = _scaled(grad, slope, k, parameter.dtype)
         return for_count, for_total_count, for_parameter, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
-        return _NegativeBinomialLogPMF.apply(*_batched(info, in_dims, inputs)), 0
+        *tensors, is_logits = inputs
+        return _NegativeBinomialLogPMF.apply(*batched(info, in_dims[:-1], tensors), is_logits), 0
 
 
-def _batched(info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns the inputs of an elementwise function, with the dimension that vmap hides moved to the front."""
-    *tensors, flag = inputs
-    moved = [
-        tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-        for tensor, dim in zip(tensors, in_dims, strict=False)
-    ]
-    return *moved, flag
+def _scaled(grad: Tensor, slope: Tensor, count: Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns a gradient; a missing count, NaN, has none, so that a mask need not keep it out of the computation."""
+    return _finite(grad * slope.where(count == count, 0.0), dtype)
 
 
 def _finite(x: Tensor, dtype: torch.dtype) -> Tensor:

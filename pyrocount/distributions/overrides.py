@@ -1,13 +1,28 @@
-"""Decorator that lets tensor subclasses override functions with an autograd rule of their own."""
+"""Tensor subclasses and ``torch.func``'s transforms, for functions with an autograd rule of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
+import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 Arguments = ParamSpec("Arguments")
+
+
+def transformed() -> bool:
+    """Returns whether a transform of ``torch.func``, such as vmap, is at work, under which no value can be read."""
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active
+
+
+def batched(info: Any, in_dims: Sequence[int | None], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Returns the inputs of an elementwise function, with the dimension that vmap hides moved to the front."""
+    return [
+        tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in zip(tensors, in_dims, strict=True)
+    ]
 
 
 def overridable(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor]:

@@ -9,7 +9,9 @@ from pyrocount.errors import exactly_one
 
 from .count_distribution import CountDistribution
 from .log_pmf import negative_binomial_log_pmf
+from .overrides import transformed
 from .relaxations import ArrivalTimes, Relaxation
+from .relaxations.base import drawn_under_transforms, with_derivative
 
 
 class RelaxedNegativeBinomial(CountDistribution):
@@ -117,11 +119,23 @@ class RelaxedNegativeBinomial(CountDistribution):
 
     def _draw_rate(self, shape: torch.Size) -> Tensor:
         total_count = self.total_count.expand(shape)
-        gamma = torch.distributions.Gamma(total_count, torch.ones_like(total_count), validate_args=False)
-        return gamma.rsample() * self._odds
+        # No sampler of Gamma variables takes half precision on a CPU.
+        single = total_count.to(torch.promote_types(total_count.dtype, torch.float32))
+        if transformed():
+            value, slope = drawn_under_transforms(_gamma, single)
+            gamma = with_derivative(value, single, slope)
+        else:
+            gamma = torch._standard_gamma(single)
+        return gamma.to(total_count.dtype) * self._odds
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log probability of counts, in nats; for real values, its continuation by the gamma function."""
         if self._validate_args:
             self._validate_sample(value)
         return negative_binomial_log_pmf(value, **self._parameters)
+
+
+def _gamma(concentration: Tensor) -> tuple[Tensor, Tensor]:
+    """Draws Gamma variables of scale 1, with their implicit derivatives in the concentration."""
+    value = torch._standard_gamma(concentration)
+    return value, torch._standard_gamma_grad(concentration, value)

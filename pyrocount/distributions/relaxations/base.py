@@ -3,6 +3,8 @@
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import nullcontext
 from numbers import Real
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from pyrocount import errors
 from pyrocount.errors import LARGEST_RATE, InputError, drawable_rate
 
-from ..overrides import overridable
+from ..overrides import batched, overridable, transformed
 from ..sites import at_site
 
 
@@ -49,6 +51,8 @@ class Relaxation(ABC):
         Raises:
             InputError: on a CPU, naming the site, if a finite rate is above ``LARGEST_RATE``.
         """
+        if transformed():
+            return drawn_under_transforms(self.draw, rate)
         with torch.no_grad():
             # On a CPU, reading the largest rate does not wait for a device; it is NaN if one is.
             if rate.device.type == "cpu" and not torch.compiler.is_compiling() and rate.numel():
@@ -121,6 +125,46 @@ def positive_temperatures(temperature: Tensor | float) -> None:
         raise InputError("temperature", temperature.tolist(), "positive numbers; exact counts are Discrete()")
 
 
+def drawn_under_transforms(draw: Callable[[Tensor], tuple[Tensor, Tensor]], parameter: Tensor) -> tuple[Tensor, Tensor]:
+    """Draws values and their derivatives under ``torch.func``'s transforms, where a draw sees plain tensors alone.
+
+    Args:
+        draw: function that draws a value for each parameter, with its derivative.
+        parameter: parameters of the values.
+    """
+    # The random number makes vmap take part in all that is random: it raises, or gives each row its own.
+    random = parameter + 0 * torch.rand((), dtype=parameter.dtype, device=parameter.device)
+    drawn: tuple[Tensor, Tensor] = _Draw.apply(draw, random)
+    return drawn
+
+
+class _Draw(Function):
+    @staticmethod
+    def forward(draw: Callable[[Tensor], tuple[Tensor, Tensor]], parameter: Tensor) -> tuple[Tensor, Tensor]:
+        return draw(parameter)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
+        return None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[None, int], draw: Any, parameter: Tensor) -> tuple[Any, tuple[int, int]]:
+        parameter = parameter.movedim(in_dims[1], 0)
+        if info.randomness == "different":
+            return _Draw.apply(draw, parameter), (0, 0)
+        # The same random numbers for all rows.
+        cuda = [parameter.device] if parameter.device.type == "cuda" else []
+        rows = []
+        for number, row in enumerate(parameter):
+            with torch.random.fork_rng(cuda) if number < len(parameter) - 1 else nullcontext():
+                rows.append(_Draw.apply(draw, row))
+        return tuple(torch.stack(part) for part in zip(*rows, strict=True)), (0, 0)
+
+
 class _WithDerivative(Function):
     @staticmethod
     def forward(value: Tensor, parameter: Tensor, derivative: Tensor) -> Tensor:
@@ -136,6 +180,10 @@ class _WithDerivative(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
         (derivative,) = ctx.saved_tensors
         return None, grad * derivative, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        return _WithDerivative.apply(*batched(info, in_dims, inputs)), 0
 
 
 @overridable

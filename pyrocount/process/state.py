@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch.distributions import Distribution
 
+_lock = threading.RLock()
+
 
 @contextmanager
 def own_state() -> Iterator[None]:
@@ -54,6 +56,5 @@ def _new_lock() -> None:
     _lock = threading.RLock()
 
 
-_new_lock()
 # A process may be forked while another thread has the lock.
 os.register_at_fork(after_in_child=_new_lock)

@@ -68,7 +68,7 @@ class LenientStream:
 def lenient_streams() -> Iterator[None]:
     """Makes standard output and standard error lenient in the block."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = ours = tuple(map(LenientStream, before))  # type: ignore[assignment]
+    sys.stdout, sys.stderr = ours = tuple(map(LenientStream, before))
     try:
         yield
     finally:
