@@ -448,6 +448,25 @@ def test_bad_parameters_and_values():
         _ = twin.RelaxedPoisson(1.0, relaxation=twin.GumbelSoftmax(0.1, 5)).mean
 
 
+@pytest.mark.parametrize(
+    ("make", "theirs"),
+    [
+        (lambda bad: twin.RelaxedPoisson(bad, validate_args=True), lambda bad: dist.Poisson(bad, validate_args=True)),
+        (
+            lambda bad: twin.RelaxedNegativeBinomial(2.0, probs=bad, validate_args=True),
+            lambda bad: dist.BinomialProbs(bad, 3, validate_args=True),
+        ),
+    ],
+)
+@pytest.mark.parametrize("constant", [-1.0, -1, np.array([0.5, -1.0]), jnp.array([-1.0]), np.nan])
+def test_constants_in_a_traced_constructor_are_validated_as_numpyros(make, theirs, constant):
+    for each in (make, theirs):
+        with pytest.raises(ValueError, match=r"got invalid (rate|probs) parameter"):
+            jax.jit(lambda x, each=each: x + each(constant).log_prob(1.0))(0.0)
+        # Traced values are unknown.
+        jax.jit(lambda x, each=each: each(x).log_prob(1.0))(0.5)
+
+
 @pytest.mark.parametrize("relaxation", CLOSED[:-1])
 def test_counts_of_large_rates_have_their_moments(relaxation):
     n, rates = 1000, jnp.array([3000.0, 1e6, 1.6e7, 1e8, 1e9])

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from scipy import stats
@@ -305,11 +306,17 @@ def inference_curves(curves: Mapping[str, Array]) -> Figure:
     energy.plot(steps, curves["free_energy"], marker(steps), color=FIRST)
     labels = ("$R^2$", "fraction of zero counts", "free energy of a step (nats)")
     for axis, label in zip((fit, zeros, energy), labels, strict=True):
-        axis.set_xscale("log")
+        _logarithmic_steps(axis, len(steps))
         axis.set_xlabel("step of inference")
         axis.set_ylabel(label)
         axis.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _logarithmic_steps(axis: Axes, number: int) -> None:
+    """Puts steps from 1 on a logarithmic axis, also where no curve has a value."""
+    axis.set_xscale("log")
+    axis.set_xlim(0.95, 1.05 * max(2, number))
 
 
 def convergence(curves: Mapping[str, Array]) -> Figure:
@@ -322,7 +329,7 @@ def convergence(curves: Mapping[str, Array]) -> Figure:
     axis = figure.subplots()
     for (name, curve), color in zip(curves.items(), (FIRST, SECOND, DATA), strict=False):
         axis.plot(np.arange(1, len(curve) + 1), curve, marker(curve), color=color, label=name)
-    axis.set_xscale("log")
+    _logarithmic_steps(axis, max(map(len, curves.values())))
     axis.set_xlabel("step of inference")
     axis.set_ylabel("$R^2$")
     axis.legend(fontsize=7, frameon=False)

@@ -39,12 +39,19 @@ def factor_analysis(train: Array, test: Array, latents: int, seed: int) -> tuple
     Reference:
         Yu et al., Gaussian-Process Factor Analysis, Journal of Neurophysiology 2009.
     """
-    model = FactorAnalysis(latents, random_state=seed).fit(np.sqrt(train))
-    return model.transform(np.sqrt(train)), model.transform(np.sqrt(test))
+    # A channel that is the same in all observations has no noise to divide by.
+    varying = train.min(0) < train.max(0)
+    if not varying.any():
+        return np.zeros((len(train), latents)), np.zeros((len(test), latents))
+    roots, others = np.sqrt(train[:, varying]), np.sqrt(test[:, varying])
+    model = FactorAnalysis(min(latents, roots.shape[1]), random_state=seed).fit(roots)
+    return model.transform(roots), model.transform(others)
 
 
 def poisson_factorization(train: Array, test: Array, latents: int, seed: int) -> tuple[Array, Array]:
     """Returns nonnegative factors by the likelihood of Poisson counts (Lee and Seung, NIPS 2001)."""
+    if not train.any():
+        return np.zeros((len(train), latents)), np.zeros((len(test), latents))
     model = NMF(latents, init="nndsvda", solver="mu", beta_loss="kullback-leibler", max_iter=500, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
@@ -62,6 +63,18 @@ class CountDistribution(Distribution):
             problem = f"an array of shape {relaxation.batch_shape}"
             raise InputError("temperature", problem, f"a shape that broadcasts to the batch shape {shape}")
         super().__init__(shape, validate_args=validate_args)
+        if self._validate_args:
+            self._validate_constants(parameters)
+
+    def _validate_constants(self, parameters: Mapping[str, ArrayLike]) -> None:
+        """Validates numbers and NumPy's arrays, whose conversion a traced function traces, so that they look unknown.
+
+        Raises:
+            ValueError: in the words of NumPyro, if a value breaks its constraint.
+        """
+        for name, value in parameters.items():
+            if not isinstance(value, Array) and not np.all(self.arg_constraints[name](np.asarray(value))):
+                raise ValueError(f"{type(self).__name__} distribution got invalid {name} parameter.")
 
     def get_args(self) -> dict[str, Array]:
         """Returns the parameters that were given, by name."""

@@ -1,5 +1,6 @@
 """Suite of a recording: what latents and channels prefer, how each channel is fitted, and which trials are not."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,7 +97,7 @@ def _channels(
     spikes, preferred = float(np.nansum(x)), order.preferred
     result.metrics |= {
         "bits_per_spike": bits_per_spike(float(nelbo.sum()), float(marginal.rate_nll[context.rows].sum()), spikes),
-        "bits_per_spike_of_hidden_channels": float(np.nansum(bits * np.nansum(x, 0)) / spikes),
+        "bits_per_spike_of_hidden_channels": float(np.nansum(bits * np.nansum(x, 0)) / spikes) if spikes else math.nan,
         "fano_factor": mean_over(fano, some=True),
         "fano_factor_replicated": mean_over(middle, some=True),
         "dispersion_beyond_the_prediction": mean_over(spread),
