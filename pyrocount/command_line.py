@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from pyrocount.config import Config, RunOptions, all_options, choices_of
 from pyrocount.data import user_path
 from pyrocount.errors import InputError
+from pyrocount.inference import NonFiniteLossError
 from pyrocount.options import Option
 from pyrocount.process.state import own_state
 from pyrocount.process.streams import lenient_streams
@@ -28,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_command(program: str, work: Callable[[], object], named: Callable[[str], str] = str) -> int:
-    """Does the work of a command; bad input or Ctrl-C ends it with one line on standard error.
+    """Does the work of a command; bad input, divergence or Ctrl-C ends it with one line on standard error.
 
     The exit code tells whether the work was done, also where its output could not be written.
 
@@ -38,22 +39,24 @@ def run_command(program: str, work: Callable[[], object], named: Callable[[str],
         named: function that returns the name of an argument in the line.
 
     Returns:
-        The exit code: 0, 2 for bad input, or 130 for Ctrl-C.
+        The exit code: 0, 1 for a loss that is not finite, 2 for bad input, or 130 for Ctrl-C.
     """
     with lenient_streams():
         try:
             with own_state():
                 work()
         except UsageError as error:
-            return stop(program, 2, f"error: {error}; --help lists the options")
+            return _stop(program, 2, f"error: {error}; --help lists the options")
         except InputError as error:
-            return stop(program, 2, f"error: {named(error.argument)}: {error.problem}")
+            return _stop(program, 2, f"error: {named(error.argument)}: {error.problem}")
         except KeyboardInterrupt as interrupt:
-            return stop(program, 130, "interrupted", interrupt)
+            return _stop(program, 130, "interrupted", interrupt)
+        except NonFiniteLossError as error:
+            return _stop(program, 1, f"stopped: not finite at {error}", error)
     return 0
 
 
-def stop(program: str, code: int, message: str, reason: BaseException | None = None) -> int:
+def _stop(program: str, code: int, message: str, reason: BaseException | None = None) -> int:
     """Says in one line why a command stops, with the notes of the reason; returns the exit code."""
     print(f"{program}: " + "; ".join([message, *getattr(reason, "__notes__", [])]), file=sys.stderr)
     return code

@@ -1,7 +1,7 @@
 """Error for bad input, and the checks of arguments that both backends make."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -79,19 +79,19 @@ def positive_temperature(temperature: float) -> None:
         raise InputError("temperature", temperature, f"a positive number{hint}")
 
 
-def drawable_rate(largest: float, place: str = "") -> None:
+def drawable_rate(largest: float, place: Callable[[], str] = str) -> None:
     """Checks the largest rate of the counts that are to be drawn.
 
     Args:
         largest: largest rate.
-        place: where the rates are, for the message, for example " at site 'z'".
+        place: returns where the rates are, for the message, for example " at site 'z'".
 
     Raises:
         InputError: if it is above ``LARGEST_RATE``.
     """
     if largest > LARGEST_RATE:
         wanted = f"rates of at most {LARGEST_RATE:.3g}; start at smaller ones, or take a smaller lr"
-        raise InputError("rate", f"rates up to {largest:.3g}{place}", wanted)
+        raise InputError("rate", f"rates up to {largest:.3g}{place()}", wanted)
 
 
 def largest_count(max_count: object) -> None:

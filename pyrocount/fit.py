@@ -9,13 +9,12 @@ from typing import Any
 import torch
 
 from pyrocount.backends import Backend, Evaluation, build
-from pyrocount.command_line import option_name, parse, run_command, stop
+from pyrocount.command_line import option_name, parse, run_command
 from pyrocount.config import Config, RunOptions
 from pyrocount.data import Dataset
 from pyrocount.inference import NonFiniteLossError
 from pyrocount.metrics import mean_squared_error, r_squared
 from pyrocount.process.state import own_state
-from pyrocount.process.streams import lenient_streams
 from pyrocount.run import Run, fingerprint, load_data
 
 # Metrics of held-out data in the history.
@@ -29,11 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 for a loss that is not finite, 2 for bad input, 130 for Ctrl-C.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    with lenient_streams():
-        try:
-            return run_command("pyrocount.fit", lambda: fit(parse(given)), option_name)
-        except NonFiniteLossError as error:
-            return stop("pyrocount.fit", 1, f"stopped: not finite at {error}", error)
+    return run_command("pyrocount.fit", lambda: fit(parse(given)), option_name)
 
 
 @own_state()

@@ -176,7 +176,7 @@ class Run(Folder):
         """
         return self.backend.model
 
-    @property
+    @cached_property
     def units(self) -> dict[str, Any]:
         """Returns shape, offset and scale of the training data, and whether they have an exposure."""
         return self.load_weights()[1]

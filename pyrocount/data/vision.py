@@ -71,7 +71,8 @@ def load_vision(name: str, data_dir: str | None, download: bool) -> Images:
 def _archives(root: Path, where: str) -> list[Path]:
     """Returns the archives of a set that a download leaves; that of CIFAR-10 lies beside the set's folder."""
     beside = [root / CIFAR_ARCHIVE] if where == SETS["cifar10-16"][1] else []
-    return [path for path in [*beside, *sorted((root / where).rglob("*"))] if path.suffix in (".gz", ".zip")]
+    found = [*beside, *sorted((root / where).rglob("*"))]
+    return [path for path in found if path.suffix in (".gz", ".zip") and path.is_file()]
 
 
 def _unpack(archives: Sequence[Path], root: Path, place: Path) -> None:

@@ -58,7 +58,7 @@ class Relaxation(ABC):
             if rate.device.type == "cpu" and not torch.compiler.is_compiling() and rate.numel():
                 largest = rate.max().item()
                 if largest < math.inf:
-                    drawable_rate(largest, at_site())
+                    drawable_rate(largest, at_site)
                 if largest <= LARGEST_RATE:
                     return self._draw(rate)
             possible = rate <= LARGEST_RATE
@@ -90,7 +90,7 @@ class Relaxation(ABC):
             problem = f"NaN or infinite values for {int((~rate.isfinite()).sum())} of {rate.numel()} rates{at_site()}"
             raise InputError("rate", problem, "finite rates")
         if rate.numel():
-            drawable_rate(rate.max().item(), at_site())
+            drawable_rate(rate.max().item(), at_site)
         exact = 2 / torch.finfo(rate.dtype).eps
         if self.is_discrete and (rate > exact).any():
             warnings.warn(
