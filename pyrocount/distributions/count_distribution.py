@@ -14,6 +14,7 @@ from pyrocount.errors import InputError, broadcasts
 
 from .overrides import transformed
 from .relaxations import Discrete, Relaxation, with_derivative
+from .support import relaxed_counts
 
 Parameter = Tensor | float
 
@@ -72,7 +73,7 @@ class CountDistribution(TorchDistribution):
     @constraints.dependent_property(event_dim=0)
     def support(self) -> constraints.Constraint:
         """Returns the nonnegative integers for hard relaxations, the nonnegative reals for soft relaxations."""
-        return constraints.nonnegative_integer if self.relaxation.is_discrete else constraints.nonnegative
+        return constraints.nonnegative_integer if self.relaxation.is_discrete else relaxed_counts
 
     @abstractmethod
     def _draw_rate(self, shape: torch.Size) -> Tensor:

@@ -18,15 +18,7 @@ from numpyro.util import is_prng_key
 from pyrocount.errors import InputError, broadcasts
 
 from .relaxations import Discrete, Relaxation, with_derivative
-
-
-class _DifferentiableCounts(type(constraints.nonnegative_integer)):  # type: ignore[misc]
-    """Constraint to the nonnegative integers for samples that carry a gradient.
-
-    It is not marked as discrete, because NumPyro warns of discrete latents, which usually carry no gradient.
-    """
-
-    is_discrete = False
+from .support import differentiable_counts, relaxed_counts
 
 
 class CountDistribution(Distribution):
@@ -96,8 +88,8 @@ class CountDistribution(Distribution):
     def support(self) -> constraints.Constraint:
         """Returns the nonnegative integers for hard relaxations, the nonnegative reals for soft relaxations."""
         if not self.relaxation.is_discrete:
-            return constraints.nonnegative
-        return _DifferentiableCounts() if self.has_rsample else constraints.nonnegative_integer
+            return relaxed_counts
+        return differentiable_counts if self.has_rsample else constraints.nonnegative_integer
 
     @abstractmethod
     def _draw_rate(self, key: Array, shape: tuple[int, ...]) -> Array:

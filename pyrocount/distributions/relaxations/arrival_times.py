@@ -131,7 +131,8 @@ class ArrivalTimes(Relaxation):
         lengths = torch.cat([before.expand(-1, STRATA // 2), after.expand(-1, STRATA // 2)], -1) / (STRATA // 2)
         nodes, weights = (torch.as_tensor(each).to(rate) for each in (NODES, WEIGHTS))
         height, steepness = self.contribution(first[..., None] + lengths[..., None] * nodes, tau[..., None])
-        means = height @ weights, steepness @ weights
+        # A hard height is the same 0 or 1 at all nodes, and an average of it would be whole but for rounding.
+        means = (height[..., 0] if self.hard else height @ weights), steepness @ weights
         gaps = height - means[0][..., None], steepness - means[1][..., None]
         spread = (gaps[0].square() @ weights).sqrt()
         shared = (gaps[0] * gaps[1]) @ weights / spread.where(spread > 0, 1.0)

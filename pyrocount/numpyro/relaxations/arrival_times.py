@@ -159,7 +159,8 @@ class ArrivalTimes(Relaxation):
         def mean(values: Array) -> Array:
             return (values * weights).sum(-1)
 
-        means = mean(height), mean(steepness)
+        # A hard height is the same 0 or 1 at all nodes, and an average of it would be whole but for rounding.
+        means = height[..., 0] if self.hard else mean(height), mean(steepness)
         gaps = height - means[0][..., None], steepness - means[1][..., None]
         spread = jnp.sqrt(mean(jnp.square(gaps[0])))
         shared = mean(gaps[0] * gaps[1]) / jnp.where(spread > 0, spread, 1.0)
