@@ -131,4 +131,7 @@ def test_what_is_refused(command, tmp_path, capsys):
     assert main([run, "--suite", "co-smoothing", "--held-out", "1"]) == 2
     assert "--held-out: got 1.0, expected a number between 0 and 1, or names of channels" in capsys.readouterr().err
     assert main([run, "--suite", "co-smoothing"]) == 0
-    assert "expected a recording of at least two channels" in capsys.readouterr().err
+    assert (
+        "data: got digits, observations of real values of shape (1, 8, 8), expected a recording of"
+        in capsys.readouterr().err
+    )

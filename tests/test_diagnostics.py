@@ -311,7 +311,7 @@ def test_iterative_models_and_images_go_to_arviz():
         ((models(1), COUNT_DATA[:, :3]), {}, r"x: got shape \(12, 3\), expected \(N, 6\)"),
         ((models(1), COUNT_DATA), {"latents": ["a"]}, "latents: got 1 names, expected 3"),
         ((models(1), COUNT_DATA), {"observations": ["a"]}, "observations: got 1 names, expected 12"),
-        ((models(1) + models(1, "gaussian"), COUNT_DATA), {}, "models: got fits of different kinds or sizes"),
+        ((models(1) + models(1, "gaussian"), COUNT_DATA), {}, "models: got restart 1 with "),
     ],
 )
 def test_what_does_not_fit_together(arguments, options, problem):

@@ -81,5 +81,5 @@ def test_whole_counts_have_no_automatic_guide():
     svi = numpyro.infer.SVI(
         model_in_jax, jax_guides.AutoNormal(model_in_jax), numpyro.optim.SGD(1e-3), numpyro.infer.Trace_ELBO()
     )
-    with pytest.raises(NotImplementedError, match="got whole counts, .* expected a soft relaxation"):
+    with pytest.raises(NotImplementedError, match="got whole counts"):
         svi.init(jax.random.key(0))

@@ -86,6 +86,17 @@ sys.exit(3)
 """
 
 
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_logger_may_close_what_it_has_kept(kind):
+    stream = STREAMS[kind]()
+    lenient = LenientStream(stream)
+    lenient.write("a\n")
+    lenient.close()
+    lenient.close()
+    assert lenient.write("b\n") == 2
+    assert lenient.closed or not stream.closed
+
+
 @pytest.mark.skipif(os.name == "nt", reason="uses POSIX redirections")
 @pytest.mark.parametrize("redirected", ["| head -1", "2>&1 | head -1", ">/dev/full", "2>/dev/full", ">&-", "2>&-"])
 def test_a_process_keeps_its_exit_code(redirected, tmp_path):

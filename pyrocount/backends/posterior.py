@@ -53,12 +53,10 @@ def to_arviz(
     if samples < 1:
         raise InputError("samples", samples, "a positive whole number")
     backends = {name: as_backend(model, steps=steps) for name, model in _named(models).items()}
-    first, *others = backends.values()
-    if any(
-        (other.shape, other.latent_dim, other.has_counts) != (first.shape, first.latent_dim, first.has_counts)
-        for other in others
-    ):
-        raise InputError("models", "fits of different kinds or sizes", "restarts of one model")
+    first = next(iter(backends.values()))
+    for name, other in backends.items():
+        if (other.shape, other.latent_dim, other.has_counts) != (first.shape, first.latent_dim, first.has_counts):
+            raise InputError("models", f"{name} with {_sizes(other)} beside {_sizes(first)}", "restarts of one model")
     data = np.asarray(x, np.float32)
     if data.shape[1:] != first.shape:
         raise InputError("x", f"shape {data.shape}", f"({', '.join(map(str, ('N', *first.shape)))})")
@@ -101,3 +99,8 @@ def _named(
     if not named:
         raise InputError("models", "none", "at least one fitted model")
     return named
+
+
+def _sizes(backend: Backend) -> str:
+    kind = "counts" if backend.has_counts else "real values"
+    return f"{backend.latent_dim} latents ({kind}) of observations of shape {backend.shape}"

@@ -40,6 +40,13 @@ class LenientStream:
         except (OSError, ValueError):
             self._give_up()
 
+    def close(self) -> None:
+        """Writes what is still in memory; the stream, which may be one of the process, stays open.
+
+        Loggers that were made while a command ran keep this object, and close it when the process ends.
+        """
+        self.flush()
+
     def isatty(self) -> bool:
         """Returns whether somebody is likely to watch."""
         return not self.closed and self._stream is not None and self._stream.isatty()

@@ -70,6 +70,17 @@ class EvaluationContext:
         """Returns whether an observation is one of channels of counts."""
         return len(self.data.shape) == 1 and self.model.observes_counts
 
+    def require_channels(self) -> None:
+        """Checks that an observation has channels of counts that can be predicted from each other.
+
+        Raises:
+            InputError: if it is something else, or has a single channel.
+        """
+        if not self.is_recording or self.data.shape[0] < 2:
+            what = "counts" if self.model.observes_counts else "real values"
+            problem = f"{self.data.name}, observations of {what} of shape {self.data.shape}"
+            raise InputError("data", problem, "a recording of counts of at least 2 channels")
+
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """Returns the held-out observations that are taken, at random: the easy ones of some sets come first."""

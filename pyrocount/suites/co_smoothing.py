@@ -37,8 +37,7 @@ def co_smoothing_suite(context: EvaluationContext) -> Result:
     """
     result, data = Result(), context.data
     with result.attempt("co-smoothing"):
-        if not context.is_recording or data.shape[0] < 2:
-            raise InputError("data", f"{data.name} without channels of counts", "a recording of at least two channels")
+        context.require_channels()
         gains, accuracies = _over_splits(context)
         rows = []
         for name, values in gains.items():

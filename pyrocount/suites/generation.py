@@ -30,7 +30,7 @@ def generation(context: EvaluationContext) -> Result:
             limits = f"{2 * FEATURES} to {len(real)} images, the number of held-out ones"
             result.remarks.append(f"fid: images: got {wanted} images, expected {limits}")
         if not numbers:
-            raise InputError("images", "too few held-out images for FID", f"at least {2 * FEATURES} of them")
+            raise InputError("images", f"{len(real)} held-out images", f"at least {2 * FEATURES} of them for FID")
         distances = generation_distances(
             *(context.unit_range(part[: max(numbers)]) for part in (real, means)),
             numbers=numbers,

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pyrocount import figures
 from pyrocount.backends import derived_seed
 from pyrocount.backends.evaluation import Array
-from pyrocount.errors import InputError
 from pyrocount.metrics.channels import (
     by_label,
     channel_bits_per_spike,
@@ -57,8 +56,7 @@ def recording(context: EvaluationContext) -> Result:
     """
     result = Result()
     with result.attempt("recording"):
-        if not context.is_recording or context.data.shape[0] < 2:
-            raise InputError("data", f"{context.data.name} without channels of counts", "a recording")
+        context.require_channels()
         x, exposure = context.test()
         rates = context.rates_from_others
         order = _order(context, x, exposure)
