@@ -5,12 +5,14 @@ from .loop import NonFiniteLossError
 from .schedules import anneal, cosine
 from .sparse_coding import SPARSE_CODERS, fista, ista, lca
 from .svi import train
+from .unbiased_counts import UnbiasedCount_ELBO
 
 __all__ = [
     "SPARSE_CODERS",
     "NonFiniteLossError",
     "ScoreFunction_ELBO",
     "StrictMeanField_ELBO",
+    "UnbiasedCount_ELBO",
     "anneal",
     "cosine",
     "fista",

@@ -46,12 +46,18 @@ class StrictMeanField_ELBO(TraceMeanField_ELBO):  # noqa: N801  (named as Pyro n
         elbo = torch.zeros(())
         for name, site in model_trace.nodes.items():
             if site["type"] == "sample":
-                term = site["log_prob_sum"] if site["is_observed"] else -_kl(name, site, guide_trace.nodes[name])
+                observed = site["is_observed"]
+                term = site["log_prob_sum"] if observed else -divergence(name, site, guide_trace.nodes[name]).sum()
                 elbo = elbo.to(term.device) + term
         return -torch_item(elbo), -elbo
 
 
-def _kl(name: str, model_site: Any, guide_site: Any) -> Tensor:
+def divergence(name: str, model_site: Any, guide_site: Any) -> Tensor:
+    """Returns the exact KL divergence of a site, scaled and masked, of the batch shape of the site.
+
+    Raises:
+        NotImplementedError: naming the site, if the divergence is not known, or samples carry no gradient.
+    """
     q, p = guide_site["fn"], model_site["fn"]
     if not q.has_rsample:
         raise NotImplementedError(f"site {name!r}: samples of {q} carry no gradient")
@@ -60,7 +66,7 @@ def _kl(name: str, model_site: Any, guide_site: Any) -> Tensor:
     except NotImplementedError as error:
         raise NotImplementedError(f"site {name!r}: the KL divergence of {q} from {p} is not known") from error
     masked: Tensor = scale_and_mask(kl, scale=guide_site["scale"], mask=guide_site["mask"])
-    return masked.sum()
+    return masked
 
 
 class ScoreFunction_ELBO(TraceGraph_ELBO):  # noqa: N801

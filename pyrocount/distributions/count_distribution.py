@@ -79,6 +79,10 @@ class CountDistribution(TorchDistribution):
     def _draw_rate(self, shape: torch.Size) -> Tensor:
         """Draws the Poisson rates of samples of this shape, with gradients to the parameters."""
 
+    def draw_rate(self) -> Tensor:
+        """Draws the Poisson rates of one sample, shape ``batch_shape``, with gradients to the parameters."""
+        return self._checked_rate(torch.Size())
+
     def _checked_rate(self, sample_shape: Sequence[int]) -> Tensor:
         rate = self._draw_rate(self._extended_shape(torch.Size(sample_shape)))
         if self._validate_args and not transformed():
