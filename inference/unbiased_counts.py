@@ -23,17 +23,20 @@ class UnbiasedCount_ELBO(StrictMeanField_ELBO):  # noqa: N801  (named as Pyro na
 
     It takes the place of ``TraceMeanField_ELBO``, or of ``Trace_ELBO`` with ``analytic_kl=False``. All count sites of
     the guide are drawn as exact counts, whatever their relaxation. With log rates u_k = log lambda_k, a loss f of the
-    counts z and its derivatives d_k f, the gradient of E f is :math:`g_k = \lambda_k E[f(z + e_k) - f(z)]`. The rule of
-    ``SteinChen`` is the trapezoid rule for this difference, and its remainder is added at a random latent k of each
-    observation, drawn with probability :math:`\pi_k`:
+    counts z and its derivatives d_k f, the gradient of E f is :math:`g_k = \lambda_k E[f(z + e_k) - f(z)]`. A rule of
+    first order estimates the difference by :math:`d_k f(z)`, that of ``SteinChen`` by a trapezoid. The remainder of
+    their blend, with weights 1 - c and c, is added at a random latent k of each observation, which has probability
+    :math:`\pi_k`:
 
-    .. math:: c_j = \tfrac12 (\lambda_j + z_j)\, d_j f(z) + \frac{1[j = k]}{\pi_k}\, \lambda_k
-        \left\{ f(z + e_k) - f(z) - \tfrac12 (d_k f(z) + d_k f(z + e_k)) \right\}
+    .. math:: c_j = \left(\lambda_j + \tfrac c2 (z_j - \lambda_j)\right) d_j f(z) + \frac{1[j = k]}{\pi_k}\, \lambda_k
+        \left\{ f(z + e_k) - f(z) - (1 - \tfrac c2)\, d_k f(z) - \tfrac c2\, d_k f(z + e_k) \right\}
 
-    The remainder is small where f is smooth, so that one latent adds little spread. It costs a pass through the model
-    and back to the counts. Half of :math:`\pi_k` is uniform, half is proportional to the rates. Negative-binomial
-    counts are Poisson counts given their sampled rate, to which the same rule applies. Parameters of the model have
-    their ordinary gradient. See ``docs/mathematics.md`` for the proof and for prior work.
+    It is unbiased for every c. c is n / (n + 2 ``neighbours``) where n counts are expected in an observation: the
+    second-order rule where there are many, with a small remainder, and the quieter first-order rule where counts are
+    rare. A correction costs a pass through the model and back to the counts. Half of :math:`\pi_k` is uniform, half is
+    proportional to the rates. Negative-binomial counts are Poisson counts given their sampled rate, to which the same
+    rule applies. Parameters of the model have their ordinary gradient. See ``docs/mathematics.md`` for the proof and
+    for prior work.
 
     The loss must be a sum over the plates of the counts: layers that mix observations in training, such as batch
     normalisation, are not seen, and make the gradient biased. So does a guide that feeds detached counts to another of
@@ -41,7 +44,7 @@ class UnbiasedCount_ELBO(StrictMeanField_ELBO):  # noqa: N801  (named as Pyro na
 
     Args:
         neighbours: number of latents that are corrected, each at the cost of a pass.
-        share: probability that a step is corrected; the corrections of the others weigh more.
+        share: probability that a step is corrected at all, with weights that make up for the others; below 1, c is 1.
         analytic_kl: whether divergences of latent sites are exact; if not, they are sampled.
         options: other arguments of ``pyro.infer.ELBO``, such as ``num_particles``.
 
@@ -62,7 +65,7 @@ class UnbiasedCount_ELBO(StrictMeanField_ELBO):  # noqa: N801  (named as Pyro na
         self.analytic_kl = analytic_kl
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
-        drawn, recorded = ExactCounts(), poutine.trace(model)
+        drawn, recorded = ExactCounts(self.neighbours, self.share == 1), poutine.trace(model)
         model_trace, guide_trace = super()._get_trace(recorded, drawn(guide), args, kwargs)
         if not drawn.counts:
             raise NotImplementedError("guide: it draws no RelaxedPoisson or RelaxedNegativeBinomial counts")
@@ -72,7 +75,7 @@ class UnbiasedCount_ELBO(StrictMeanField_ELBO):  # noqa: N801  (named as Pyro na
         if torch.is_grad_enabled() and (self.share == 1 or torch.rand(()) < self.share):
             _check_independence(guide_trace, drawn.counts)
             for name, counts in drawn.counts.items():
-                index, expected = counts.places(self.neighbours)
+                index, expected = counts.places()
                 for place, number in zip(index.split(1, -1), expected.split(1, -1), strict=True):
                     z = counts.neighbour(place)
                     replayed = poutine.replay(model, trace=_with_value(recorded.trace, name, z))

@@ -37,7 +37,7 @@ SAMPLED_COUNTS = {
 # Estimators that draw nothing from a relaxation: Pyro's score function, and the exact expectation.
 UNRELAXED = {"score": Estimator(), "exact": Estimator()}
 # Estimators by the kind of latents, the default first.
-COUNTS = SAMPLED_COUNTS | UNRELAXED
+COUNTS = SAMPLED_COUNTS | {"unbiased": Estimator("SteinChen")} | UNRELAXED
 CATEGORICAL = {
     "gumbel": Estimator(options=("temperature",)),
     "straight-through": Estimator(options=("temperature",)),
@@ -61,8 +61,9 @@ class LatentOptions:
     estimator: Annotated[
         str,
         "gradient through the latents: relaxed arrival times, the same with exact counts forward, Gumbel-softmax, "
-        "exact counts with the Stein-Chen rule, exact counts with the gradient of their mean, the pathwise gradient of "
-        "continuous latents, the score function with a baseline, the exact expectation (linear decoder and Gaussian "
+        "exact counts with the Stein-Chen rule, the same with its bias removed by the loss at neighbouring counts, "
+        "exact counts with the gradient of their mean, the pathwise gradient of continuous latents, the score function "
+        "with a baseline, the exact expectation (linear decoder and Gaussian "
         "likelihood); by default stein for counts, gumbel for categorical, else pathwise",
     ] = USUAL
 
@@ -117,6 +118,19 @@ class RelaxationOptions:
     max_count: Annotated[
         int, "largest relaxed count (gumbel only)", POSITIVE_WHOLE_NUMBER, _by_estimator("max_count")
     ] = 30
+
+
+@dataclass(frozen=True)
+class NeighbourOptions:
+    """Options of the unbiased gradient of counts."""
+
+    neighbours: Annotated[
+        int,
+        "latents of each observation whose gradient is corrected in a step, each at the cost of a pass through the "
+        "decoder (unbiased only)",
+        POSITIVE_WHOLE_NUMBER,
+        UsedWith("estimator", lambda facts: facts["estimator"] == "unbiased", "unbiased"),
+    ] = 1
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from .options import (
     LatentOptions,
     LearnedScaleOptions,
     LikelihoodOptions,
+    NeighbourOptions,
     RelaxationOptions,
     SamplingOptions,
     SparseCodingOptions,
@@ -54,6 +55,7 @@ from .vae import VAE
 # Groups that every model has a use for.
 COMMON = (LatentOptions, DivergenceOptions, DecoderOptions, LikelihoodOptions)
 AMORTIZED = (EncoderOptions, SamplingOptions, LearnedScaleOptions)
+AMORTIZED_COUNTS = (*AMORTIZED, CountOptions, RelaxationOptions, NeighbourOptions)
 UNROLLED = (IterativeOptions, LearnedScaleOptions)
 
 
@@ -80,8 +82,8 @@ class ModelSpec:
 
 
 MODELS: dict[str, ModelSpec] = {
-    "poisson": ModelSpec(COUNTS, (*AMORTIZED, CountOptions, RelaxationOptions), PoissonLatent, has_counts=True),
-    "negbio": ModelSpec(COUNTS, (*AMORTIZED, CountOptions, RelaxationOptions), NegativeBinomialLatent, has_counts=True),
+    "poisson": ModelSpec(COUNTS, AMORTIZED_COUNTS, PoissonLatent, has_counts=True),
+    "negbio": ModelSpec(COUNTS, AMORTIZED_COUNTS, NegativeBinomialLatent, has_counts=True),
     "gaussian": ModelSpec(CONTINUOUS, (*AMORTIZED, ActivationOptions), GaussianLatent),
     "laplace": ModelSpec(CONTINUOUS, AMORTIZED, LaplaceLatent),
     "categorical": ModelSpec(CATEGORICAL, (*AMORTIZED, RelaxationOptions), CategoricalLatent),
@@ -117,6 +119,7 @@ _REASONS = {
     "arrival": "only counts have arrival times",
     "arrival-hard": "only counts have arrival times",
     "stein": "the rule is one for counts",
+    "unbiased": "the rule is one for counts, of models with an encoder",
     "gumbel": "its noise chooses among discrete values",
     "straight-through": "their samples carry a gradient of their own",
     "pathwise": "they are discrete",

@@ -25,6 +25,8 @@ from pyrocount.distributions import (
     StraightThrough,
 )
 from pyrocount.errors import InputError
+from pyrocount.inference.neighbours import Counts as NeighbouringCounts
+from pyrocount.inference.neighbours import scaled
 from pyrocount.models import VAE, CountLatent, GaussianLikelihood, linear_weight, prediction_moments
 
 if TYPE_CHECKING:
@@ -35,6 +37,20 @@ Function = Callable[[Tensor], Tensor]
 
 # Number of parts into which the draws of an estimator are divided; each part is differentiated, and timed, as one.
 CHUNKS = 10
+
+
+@dataclass(frozen=True)
+class UnbiasedCounts:
+    """Estimator of ``UnbiasedCount_ELBO``: the rule of ``SteinChen``, corrected by values at neighbouring counts.
+
+    Attributes:
+        neighbours: number of counts of each sample that are corrected.
+    """
+
+    neighbours: int = 1
+
+
+Estimator = Relaxation | UnbiasedCounts
 
 
 @dataclass(frozen=True)
@@ -93,7 +109,7 @@ class GradientReport:
 def gradient_report(
     model: Function,
     given: Distribution,
-    estimators: Mapping[str, Relaxation] | None = None,
+    estimators: Mapping[str, Estimator] | None = None,
     *,
     samples: int = 2000,
     exact_samples: int = 20_000,
@@ -102,7 +118,7 @@ def gradient_report(
 def gradient_report(
     model: VAE,
     given: Tensor,
-    estimators: Mapping[str, Relaxation] | None = None,
+    estimators: Mapping[str, Estimator] | None = None,
     *,
     samples: int = 2000,
     exact_samples: int = 20_000,
@@ -110,7 +126,7 @@ def gradient_report(
 def gradient_report(
     model: Function | VAE,
     given: Distribution | Tensor,
-    estimators: Mapping[str, Relaxation] | None = None,
+    estimators: Mapping[str, Estimator] | None = None,
     *,
     samples: int = 2000,
     exact_samples: int = 20_000,
@@ -134,7 +150,7 @@ def gradient_report(
             likelihood is the function.
         given: distribution of the counts, a ``RelaxedPoisson`` or a ``RelaxedNegativeBinomial`` of shape (\*batch, K),
             possibly within an ``Independent``; or batch of data for the VAE, shape (N, \*shape).
-        estimators: relaxations to compare, by name; by default one of each kind.
+        estimators: relaxations to compare, or ``UnbiasedCounts()``, by name; by default one of each kind.
         samples: number of samples of each estimator, at least 20; they are drawn in ten equal parts.
         exact_samples: number of samples for the finite differences, which are evaluated for one count after the other.
 
@@ -191,8 +207,8 @@ def gradient_report(
     return GradientReport(tuple(estimates), exact, exact_error)
 
 
-def default_estimators(counts: Counts) -> dict[str, Relaxation]:
-    """Returns one relaxation of each kind by name.
+def default_estimators(counts: Counts) -> dict[str, Estimator]:
+    """Returns one estimator of each kind by name.
 
     The support of the Gumbel-softmax covers all but a millionth of the counts.
     """
@@ -209,6 +225,7 @@ def default_estimators(counts: Counts) -> dict[str, Relaxation]:
         "arrival times, hard, 0.1": ArrivalTimes(0.1, hard=True),
         "Gumbel-softmax, 0.1": GumbelSoftmax(0.1, max_count),
         "Stein-Chen": SteinChen(),
+        "unbiased": UnbiasedCounts(),
         "straight-through": StraightThrough(),
         "score function": Discrete(),
     }
@@ -251,14 +268,16 @@ def _values(function: Function, z: Tensor) -> Tensor:
     return values
 
 
-def _gradients(function: Function, counts: Counts, relaxation: Relaxation, samples: int) -> Tensor:
+def _gradients(function: Function, counts: Counts, estimator: Estimator, samples: int) -> Tensor:
     """Returns a gradient for each sample, shape (samples, \\*batch, K)."""
     log_mean = counts.counts.mean.detach().log().expand(samples, *counts.batch_shape).contiguous().requires_grad_()
     with torch.enable_grad():
-        q = _made(counts, log_mean, relaxation)
-        if relaxation.has_rsample:
-            objective = _values(function, q.rsample())
+        if isinstance(estimator, UnbiasedCounts):
+            objective = _corrected(function, _made(counts, log_mean, SteinChen()), estimator.neighbours)
+        elif estimator.has_rsample:
+            objective = _values(function, _made(counts, log_mean, estimator).rsample())
         else:
+            q = _made(counts, log_mean, estimator)
             z = q.sample()
             values = _values(function, z.clone()).detach()
             others = (values.sum(0) - values) / (samples - 1)
@@ -267,6 +286,19 @@ def _gradients(function: Function, counts: Counts, relaxation: Relaxation, sampl
         raise InputError("model", "values without a gradient", "a differentiable function of the counts")
     (gradients,) = torch.autograd.grad(objective.sum(), log_mean)
     return gradients
+
+
+def _corrected(function: Function, q: Counts, neighbours: int) -> Tensor:
+    """Returns the sum of the values at counts, with a gradient that is corrected by those at neighbouring counts."""
+    counts = NeighbouringCounts(q, len(q.batch_shape) - 1, neighbours)
+    values = _values(function, counts.value)
+    index, expected = counts.places()
+    for place, number in zip(index.split(1, -1), expected.split(1, -1), strict=True):
+        z = counts.neighbour(place)
+        others = _values(function, z)
+        (gradient,) = torch.autograd.grad(others.sum(), z)
+        counts.correct(place, 1 / number, (others - values).detach(), gradient)
+    return scaled(values.sum(), [counts])
 
 
 def _exact(model: Any, given: Any, function: Function, counts: Counts, samples: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from pyrocount.config import Config
 from pyrocount.data import Dataset
 from pyrocount.data.options import DataOptions, FileOptions
 from pyrocount.errors import InputError
-from pyrocount.inference import SPARSE_CODERS, ScoreFunction_ELBO, StrictMeanField_ELBO, cosine
+from pyrocount.inference import SPARSE_CODERS, ScoreFunction_ELBO, StrictMeanField_ELBO, UnbiasedCount_ELBO, cosine
 from pyrocount.inference import train as train_module
 from pyrocount.inference.options import ObjectiveOptions, TrainingOptions
 from pyrocount.models import VAE, CollapsedVAE, make_vae
@@ -24,6 +24,7 @@ from pyrocount.models.options import (
     DivergenceOptions,
     LatentOptions,
     LikelihoodOptions,
+    NeighbourOptions,
     SamplingOptions,
     SparseCodingOptions,
 )
@@ -113,6 +114,14 @@ def make_elbo(config: Config, vae: VAE) -> nn.Module:
         return Trace_ELBO()(collapsed.model, collapsed.guide)  # type: ignore[arg-type]
     if estimator == "score":
         elbo: ELBO = ScoreFunction_ELBO(num_particles=samples)
+    elif estimator == "unbiased":
+        elbo = UnbiasedCount_ELBO(
+            neighbours=config[NeighbourOptions].neighbours,
+            analytic_kl=config[DivergenceOptions].kl != "mc",
+            num_particles=samples,
+            vectorize_particles=samples > 1,
+            max_plate_nesting=1,
+        )
     else:
         kind = Trace_ELBO if config[DivergenceOptions].kl == "mc" else StrictMeanField_ELBO
         elbo = kind(num_particles=samples, vectorize_particles=samples > 1, max_plate_nesting=1)
