@@ -89,6 +89,8 @@ EFFECTS = [
 ]
 EFFECTS += [
     ({"estimator": "gumbel", "temperature": 0.5}, {"max_count": 2}),
+    ({}, {"estimator": "unbiased"}),
+    ({"estimator": "unbiased"}, {"neighbours": 3}),
     ({"model": "gaussian"}, {"activation": "relu"}),
     ({"model": "lca"}, {"inference_steps": 3}),
     ({"data": "spikes", "likelihood": "poisson"}, {"exposure": 0.5}),

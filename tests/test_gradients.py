@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pyrocount import ArrivalTimes, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen, StraightThrough, figures
 from pyrocount.distributions import Discrete
 from pyrocount.errors import InputError
-from pyrocount.gradients import gradient_report
+from pyrocount.gradients import UnbiasedCounts, gradient_report
 from pyrocount.models import make_vae
 
 
@@ -41,11 +41,11 @@ def test_bias_spread_and_time_of_what_is_known():
     q = RelaxedPoisson(torch.full((3,), 2.0, dtype=torch.float64))
     report = gradient_report(lambda z: (z**2).sum(-1), q, samples=40_000, exact_samples=400_000)
     estimates = found(report)
-    assert len(estimates) == 7
+    assert len(estimates) == 8
     # d E z^2 = 2 m^2 + m, of which the straight-through estimator misses m.
     biased = estimates.pop("straight-through")
     assert abs(biased.bias - 2 / 10) < 5 * biased.resolution
-    for name in ("Stein-Chen", "score function"):
+    for name in ("Stein-Chen", "unbiased", "score function"):
         assert estimates[name].bias < 2.5 * estimates[name].resolution
     # 2 N m has the variance 4 m^3, of which the mean is 10 a count.
     assert biased.spread == pytest.approx(math.sqrt(3 * 32) / math.sqrt(300), rel=0.05)
@@ -147,3 +147,18 @@ def test_a_function_may_change_its_argument():
 def test_bad_arguments(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+@pytest.mark.parametrize("neighbours", [1, 3])
+@pytest.mark.parametrize("law", [RelaxedPoisson, RelaxedNegativeBinomial])
+def test_counts_that_meet_a_kink_have_an_unbiased_gradient(law, neighbours):
+    rate = torch.full((4,), 0.1, dtype=torch.float64)
+    q = law(rate) if law is RelaxedPoisson else law.from_mean(rate, 2.0)
+    estimators = {"unbiased": UnbiasedCounts(neighbours), "Stein-Chen": SteinChen()}
+    report = gradient_report(
+        lambda z: torch.relu(z.sum(-1) - 0.2), q, estimators, samples=100_000, exact_samples=100_000
+    )
+    estimates = found(report)
+    assert estimates["unbiased"].bias < 2.5 * estimates["unbiased"].resolution
+    assert estimates["Stein-Chen"].bias > 10 * estimates["Stein-Chen"].resolution
+    assert estimates["unbiased"].resolution < 0.05
