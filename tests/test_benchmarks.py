@@ -8,7 +8,7 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
-NAMES = ("relaxations", "training", "iterative", "samplers")
+NAMES = ("relaxations", "training", "iterative", "samplers", "estimators")
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Bias, spread and time of the unbiased gradient of counts, beside the rules without corrections, for random networks.
 
-Run it as ``python tests/benchmarks/estimators.py``. Bias and spread are in units of the norm of the exact gradient. The
-column "no second gradient" is the spread of a correction that leaves out the gradient at the neighbouring counts.
+Run it as ``python tests/benchmarks/estimators.py``. Bias and spread are in units of the norm of the exact gradient, and
+times are those of 1000 samples. The column "no second gradient" is the spread of a correction that leaves out the
+gradient at the neighbouring counts.
 """
 
 import math
@@ -69,7 +70,7 @@ def main() -> None:
         "unbiased, 3": UnbiasedCounts(3),
         "arrivals .1": ArrivalTimes(0.1),
     }
-    columns = "".join(f"{name:>24}" for name in estimators)
+    columns = "".join(f"{name:>32}" for name in estimators)
     print(f"{'bias +- resolution / spread':<44}{columns}{'no second gradient':>20}")
     for latents in SIZES:
         for rate in RATES:
@@ -78,7 +79,9 @@ def main() -> None:
                 for law in (RelaxedPoisson(rates), RelaxedNegativeBinomial.from_mean(rates, 2.0)):
                     report = gradient_report(function, law, estimators, samples=SAMPLES, exact_samples=EXACT)
                     cells = "".join(
-                        f"{each.bias:>9.4f} +-{each.resolution:.4f} /{each.spread:>5.2f}" for each in report.estimates
+                        f"{each.bias:>9.4f} +-{each.resolution:.4f} /{each.spread:>5.2f}"
+                        f"{1000 * each.milliseconds:>5.2f} ms"
+                        for each in report.estimates
                     )
                     poisson = isinstance(law, RelaxedPoisson)
                     spread = without_second_gradient(function, rates, SAMPLES) if poisson else math.nan
