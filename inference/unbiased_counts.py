@@ -132,7 +132,7 @@ def _log_probability(site: Any) -> Tensor:
 def _with_value(trace: Trace, name: str, value: Tensor) -> Trace:
     """Returns a trace with another value at a site."""
     new = trace.copy()
-    site = {key: part for key, part in trace.nodes[name].items() if key not in ("log_prob", "unscaled_log_prob")}
+    site: Any = {key: part for key, part in trace.nodes[name].items() if key not in ("log_prob", "unscaled_log_prob")}
     new.nodes[name] = site | {"value": value}
     return new
 
@@ -168,7 +168,7 @@ def _change(
     Raises:
         NotImplementedError: naming the site of a term that depends on the counts outside one of their plates.
     """
-    site = guide_trace.nodes[name]
+    site: Any = guide_trace.nodes[name]
     plates = {frame.name for frame in site["cond_indep_stack"] if frame.vectorized}
     shape = site["fn"].batch_shape
     change = z.new_zeros(shape)

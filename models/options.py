@@ -75,8 +75,8 @@ class DivergenceOptions:
     kl: Annotated[
         Literal["shared", "exact", "mc"],
         "shared: closed form, a negative-binomial posterior keeps the prior's dispersion; its dispersion is free with "
-        "exact (an integral) and mc (Monte Carlo); by default exact, but mc for score and for negbio with "
-        "sampled gradients",
+        "exact (an integral) and mc (Monte Carlo); by default exact; mc for score, and "
+        "for negbio with sampled gradients, but there exact with gumbel, and shared with score",
     ] = USUAL
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -68,6 +69,19 @@ def test_every_model(model):
     again = pickle.loads(pickle.dumps(vae))
     np.testing.assert_array_equal(again.transform(X), codes)
     assert again.get_feature_names_out().tolist() == [f"countvae{number}" for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("options", "runs_away"),
+    [({"estimator": "gumbel"}, False), ({"estimator": "gumbel", "kl": "mc"}, True), ({"estimator": "score"}, False)],
+)
+def test_negative_binomial_rates_do_not_run_away(options, runs_away):
+    """The log density of a capped count falls without end as its rate rises, which a Monte Carlo divergence rewards."""
+    x = load_digits().data
+    score = CountVAE("negbio", decoder="lin", latent_dim=24, epochs=6, random_state=0, **options).fit(x).score(x)
+    # The mean image has -69.6.
+    assert (score < -1000) == runs_away
+    assert runs_away or score > -72
 
 
 def test_codes_are_those_of_the_model():

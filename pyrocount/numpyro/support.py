@@ -22,7 +22,7 @@ class _RelaxedCounts(type(constraints.nonnegative)):  # type: ignore[misc]
     """Constraint to the nonnegative reals that includes 0, which is a usual value of a count."""
 
 
-class _StartableExp(ExpTransform):  # type: ignore[misc]
+class _StartableExp(ExpTransform):
     """Exponential function whose inverse is finite at 0.
 
     The inverse is the place where guides and MCMC start from a value, such as a sample or the median of samples. The

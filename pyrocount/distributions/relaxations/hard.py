@@ -33,7 +33,12 @@ class SteinChen(Relaxation):
     The exact gradient is :math:`\frac{d}{d\lambda} E f(N) = E[f(N+1) - f(N)]`. The trapezoid rule for the difference
     and the Stein-Chen identity :math:`E[f'(N+1)] = E[f'(N) N / \lambda]` turn it into
     :math:`E[f'(N) (1 + N/\lambda) / 2]`, that is :math:`dN / d\log\lambda = (\lambda + N) / 2`. This gradient is
-    unbiased for every quadratic f, hence for a linear decoder with a Gaussian likelihood.
+    unbiased for every quadratic f, hence for a linear decoder with a Gaussian likelihood. ``UnbiasedCount_ELBO`` has no
+    bias for others either.
+
+    References:
+        Arya et al., Automatic Differentiation of Programs with Discrete Randomness, NeurIPS 2022 (the same weight, in
+        StochasticAD.jl's smoothed two-sided rule for the Poisson).
 
     >>> SteinChen().is_discrete
     True
