@@ -15,7 +15,7 @@ from torch import Tensor
 from pyrocount.errors import InputError
 
 from .elbo import StrictMeanField_ELBO, divergence
-from .neighbours import Counts, ExactCounts, scaled
+from .neighbours import Counts, ExactCounts
 
 
 class UnbiasedCount_ELBO(StrictMeanField_ELBO):  # noqa: N801  (named as Pyro names ELBOs)
@@ -65,23 +65,24 @@ class UnbiasedCount_ELBO(StrictMeanField_ELBO):  # noqa: N801  (named as Pyro na
         self.analytic_kl = analytic_kl
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
-        drawn, recorded = ExactCounts(self.neighbours, self.share == 1), poutine.trace(model)
+        corrected = torch.is_grad_enabled() and (self.share == 1 or bool(torch.rand(()) < self.share))
+        drawn, recorded = ExactCounts(self.neighbours, self.share, corrected), poutine.trace(model)
         model_trace, guide_trace = super()._get_trace(recorded, drawn(guide), args, kwargs)
         if not drawn.counts:
             raise NotImplementedError("guide: it draws no RelaxedPoisson or RelaxedNegativeBinomial counts")
         terms = self._terms(model_trace, guide_trace)
-        # What _differentiable_loss_particle needs, which receives the traces alone.
-        guide_trace.terms, guide_trace.counts = terms, list(drawn.counts.values())  # type: ignore[attr-defined]
-        if torch.is_grad_enabled() and (self.share == 1 or torch.rand(()) < self.share):
+        loss = torch.stack([term.value.sum() for term in terms.values()]).sum()
+        if corrected:
             _check_independence(guide_trace, drawn.counts)
             for name, counts in drawn.counts.items():
-                index, expected = counts.places()
-                for place, number in zip(index.split(1, -1), expected.split(1, -1), strict=True):
-                    z = counts.neighbour(place)
+                for number in range(self.neighbours):
+                    z = counts.neighbour(number)
                     replayed = poutine.replay(model, trace=_with_value(recorded.trace, name, z))
                     trace = poutine.trace(replayed).get_trace(*args, **kwargs)
                     others = self._terms(trace, _with_value(guide_trace, name, z), corrected=name)
-                    counts.correct(place, 1 / (self.share * number), *_change(name, z, guide_trace, terms, others))
+                    loss = loss + counts.correction(number, *_change(name, z, guide_trace, terms, others))
+        # For _differentiable_loss_particle, which receives the traces alone.
+        guide_trace.loss = loss  # type: ignore[attr-defined]
         return model_trace, guide_trace
 
     def _terms(self, model_trace: Trace, guide_trace: Trace, corrected: str | None = None) -> dict[str, "_Term"]:
@@ -107,9 +108,8 @@ class UnbiasedCount_ELBO(StrictMeanField_ELBO):  # noqa: N801  (named as Pyro na
         for name, site in guide_trace.nodes.items():
             if site["type"] == "sample" and name not in model_trace.nodes:
                 raise NotImplementedError(f"site {name!r}: the guide has this site and the model does not")
-        known: Any = guide_trace
-        loss = torch.stack([term.value.sum() for term in known.terms.values()]).sum()
-        return torch_item(loss), scaled(loss, known.counts)
+        loss: Tensor = guide_trace.loss  # type: ignore[attr-defined]
+        return torch_item(loss), loss
 
 
 @dataclass(frozen=True)

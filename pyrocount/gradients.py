@@ -26,7 +26,6 @@ from pyrocount.distributions import (
 )
 from pyrocount.errors import InputError
 from pyrocount.inference.neighbours import Counts as NeighbouringCounts
-from pyrocount.inference.neighbours import scaled
 from pyrocount.models import VAE, CountLatent, GaussianLikelihood, linear_weight, prediction_moments
 
 if TYPE_CHECKING:
@@ -292,13 +291,13 @@ def _corrected(function: Function, q: Counts, neighbours: int) -> Tensor:
     """Returns the sum of the values at counts, with a gradient that is corrected by those at neighbouring counts."""
     counts = NeighbouringCounts(q, len(q.batch_shape) - 1, neighbours)
     values = _values(function, counts.value)
-    index, expected = counts.places()
-    for place, number in zip(index.split(1, -1), expected.split(1, -1), strict=True):
-        z = counts.neighbour(place)
+    total = values.sum()
+    for number in range(neighbours):
+        z = counts.neighbour(number)
         others = _values(function, z)
         (gradient,) = torch.autograd.grad(others.sum(), z)
-        counts.correct(place, 1 / number, (others - values).detach(), gradient)
-    return scaled(values.sum(), [counts])
+        total = total + counts.correction(number, (others - values).detach(), gradient)
+    return total
 
 
 def _exact(model: Any, given: Any, function: Function, counts: Counts, samples: int) -> tuple[Tensor, Tensor]:
