@@ -8,6 +8,7 @@ from .poisson_sampler import poisson
 from .relaxations import ArrivalTimes, Discrete, GumbelSoftmax, SteinChen, StraightThrough
 from .relaxed_negative_binomial import RelaxedNegativeBinomial
 from .relaxed_poisson import RelaxedPoisson
+from .unbiased_counts import UnbiasedCount_ELBO
 
 __all__ = [
     "ArrivalTimes",
@@ -17,5 +18,6 @@ __all__ = [
     "RelaxedPoisson",
     "SteinChen",
     "StraightThrough",
+    "UnbiasedCount_ELBO",
     "poisson",
 ]

@@ -91,6 +91,10 @@ class CountDistribution(Distribution):
             return relaxed_counts
         return differentiable_counts if self.has_rsample else constraints.nonnegative_integer
 
+    def draw_rate(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Draws the Poisson rates of samples of a shape, to which the batch shape broadcasts, with gradients."""
+        return self._draw_rate(key, shape)
+
     @abstractmethod
     def _draw_rate(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Draws the Poisson rates of samples of this shape, with gradients to the parameters."""
