@@ -174,15 +174,17 @@ def _change(
     change = z.new_zeros(shape)
     total = z.new_zeros(())
     for other, term in after.items():
-        if not term.value.requires_grad:
-            continue
         if plates <= term.plates:
             change = change + (term.value - before[other].value).detach().sum_to_size(shape)
             total = total + term.value.sum()
-        elif torch.autograd.grad(term.value.sum(), z, retain_graph=True, allow_unused=True)[0] is not None:
+        elif term.value.requires_grad and _depends(term.value, z):
             missing = ", ".join(sorted(plates - term.plates))
             raise NotImplementedError(
                 f"site {other!r}: it depends on the counts {name!r} outside their plate {missing}"
             )
     gradient = torch.autograd.grad(total, z, allow_unused=True)[0] if total.requires_grad else None
     return change, torch.zeros_like(z) if gradient is None else gradient
+
+
+def _depends(value: Tensor, z: Tensor) -> bool:
+    return torch.autograd.grad(value.sum(), z, retain_graph=True, allow_unused=True)[0] is not None

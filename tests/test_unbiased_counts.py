@@ -1,5 +1,6 @@
 """The gradient of UnbiasedCount_ELBO against exact gradients by enumeration."""
 
+import math
 from contextlib import contextmanager
 
 import pyro
@@ -130,6 +131,26 @@ def test_the_rule_that_is_corrected_is_biased():
     problem = Problem()
     elbo = UnbiasedCount_ELBO(num_particles=PARTICLES, vectorize_particles=True, max_plate_nesting=1, share=1e-12)
     assert distance(problem.gradients(elbo), problem.exact()) > 10
+
+
+def test_a_loss_without_a_derivative():
+    pyro.set_rng_seed(0)
+    log_rate = torch.full((200_000, 1), -0.5, requires_grad=True)
+
+    def model():
+        with pyro.plate("data", len(log_rate)):
+            z = pyro.sample("z", RelaxedPoisson(torch.ones(1)).to_event(1))
+            pyro.factor("x", -3.0 * (z > 0).to(z).squeeze(-1))
+
+    def guide():
+        with pyro.plate("data", len(log_rate)):
+            pyro.sample("z", RelaxedPoisson(log_rate=log_rate).to_event(1))
+
+    (gradient,) = torch.autograd.grad(UnbiasedCount_ELBO().differentiable_loss(model, guide), log_rate)
+    rate = log_rate[0].exp().item()
+    expected = 3 * rate * math.exp(-rate) + rate * log_rate[0].item()
+    assert abs(gradient.mean() - expected) < 5 * gradient.std() / len(gradient) ** 0.5
+    assert gradient.std() > 0
 
 
 def test_a_factor_on_the_loss_is_one_on_the_gradient():
