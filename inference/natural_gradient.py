@@ -27,6 +27,7 @@ from jax.tree_util import Partial
 
 from pyrocount.errors import InputError
 from pyrocount.numpyro.relaxations import Relaxation
+from pyrocount.numpyro.unbiased_counts import draw_places, nothing_with_gradient
 
 from .natural_families import EXACT, Drive, Family, Potentials, family_of
 from .objectives import Objective, Program, Terms, latent_site
@@ -110,6 +111,7 @@ class Problem:
         dynamics: settings of the steps.
         relaxation: relaxation through which counts are sampled.
         drive: kind of the slope, ``"sampled"`` or ``"exact"``, see ``natural_families``.
+        neighbours: number of latents whose gradient is corrected in each step, see ``correction``.
     """
 
     objective: Any
@@ -118,6 +120,7 @@ class Problem:
     dynamics: Dynamics = Dynamics()
     relaxation: Relaxation = EXACT
     drive: Drive = field(default="sampled", metadata={"static": True})
+    neighbours: int = field(default=0, metadata={"static": True})
 
     def sample(self, key: Array, potentials: Potentials) -> Array:
         """Draws a sample of the distribution with these potentials."""
@@ -149,6 +152,32 @@ class Problem:
         moved = jax.tree.map(lambda old, change: old - limit * jnp.tanh(change / limit), potentials, step)
         return self.family.bounded(moved)
 
+    def correction(self, key: Array, potentials: Potentials, z: Array, terms: Terms, *data: Array) -> Array:
+        """Returns 0 for each observation, with what the gradient of a step's own loss lacks through its counts.
+
+        Added to the negative log likelihood of counts that are sampled by ``SteinChen``, it makes the gradient of the
+        expectation of this loss with respect to the potentials of the step unbiased; see ``docs/mathematics.md``. It
+        does not cover the effect of the counts on later steps, which keeps the rule of ``SteinChen``.
+
+        Args:
+            key: key with which the counts were sampled.
+            potentials: potentials of the step.
+            z: the counts, shape (N, ...).
+            terms: the objective at the counts.
+            data: arguments of the objective.
+        """
+        distribution: Any = self.family.distribution(potentials, self.relaxation)
+        rate = distribution.draw_rate(jax.random.split(key)[0], z.shape).reshape(len(z), -1)
+        z, terms = lax.stop_gradient((z, terms))
+        places, weights = draw_places(jax.random.fold_in(key, 1), lax.stop_gradient(rate), self.neighbours)
+        total = jnp.zeros(len(z), rate.dtype)
+        for place, weight in zip(places.swapaxes(0, 1), weights.T, strict=True):
+            there = lax.stop_gradient(self.objective(z + place.reshape(z.shape), *data))
+            trapezoid = ((terms.gradient + there.gradient).reshape(place.shape) * place).sum(1) / 2
+            rest = weight * (there.nll - terms.nll - trapezoid)
+            total += nothing_with_gradient(rate, place * rest[:, None]).sum(1)
+        return total
+
     def run(self, keys: Array, state: State, record: "Record", *data: Array) -> tuple[State, Any]:
         """Takes one step for each key, traced as one loop.
 
@@ -168,6 +197,8 @@ class Problem:
             potentials = self.moved(state, slope)
             z = self.sample(key, potentials)
             terms = self.objective(z, *data)
+            if self.neighbours:
+                terms = terms._replace(nll=terms.nll + self.correction(key, potentials, z, terms, *data))
             origin = state.potentials if self.dynamics.leak is None else self.prior
             kl = self.family.kl(potentials, origin).reshape(len(z), -1).sum(1)
             snapshot = Snapshot(

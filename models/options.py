@@ -33,11 +33,12 @@ SAMPLED_COUNTS = {
     "arrival-hard": Estimator("ArrivalTimes", ("temperature", "indicator"), {"hard": True}),
     "gumbel": Estimator("GumbelSoftmax", ("temperature", "max_count")),
     "straight-through": Estimator("StraightThrough"),
+    "unbiased": Estimator("SteinChen"),
 }
 # Estimators that draw nothing from a relaxation: Pyro's score function, and the exact expectation.
 UNRELAXED = {"score": Estimator(), "exact": Estimator()}
 # Estimators by the kind of latents, the default first.
-COUNTS = SAMPLED_COUNTS | {"unbiased": Estimator("SteinChen")} | UNRELAXED
+COUNTS = SAMPLED_COUNTS | UNRELAXED
 CATEGORICAL = {
     "gumbel": Estimator(options=("temperature",)),
     "straight-through": Estimator(options=("temperature",)),

@@ -55,7 +55,7 @@ from .vae import VAE
 # Groups that every model has a use for.
 COMMON = (LatentOptions, DivergenceOptions, DecoderOptions, LikelihoodOptions)
 AMORTIZED = (EncoderOptions, SamplingOptions, LearnedScaleOptions)
-AMORTIZED_COUNTS = (*AMORTIZED, CountOptions, RelaxationOptions, NeighbourOptions)
+COUNT_OPTIONS = (CountOptions, RelaxationOptions, NeighbourOptions)
 UNROLLED = (IterativeOptions, LearnedScaleOptions)
 
 
@@ -82,8 +82,8 @@ class ModelSpec:
 
 
 MODELS: dict[str, ModelSpec] = {
-    "poisson": ModelSpec(COUNTS, AMORTIZED_COUNTS, PoissonLatent, has_counts=True),
-    "negbio": ModelSpec(COUNTS, AMORTIZED_COUNTS, NegativeBinomialLatent, has_counts=True),
+    "poisson": ModelSpec(COUNTS, (*AMORTIZED, *COUNT_OPTIONS), PoissonLatent, has_counts=True),
+    "negbio": ModelSpec(COUNTS, (*AMORTIZED, *COUNT_OPTIONS), NegativeBinomialLatent, has_counts=True),
     "gaussian": ModelSpec(CONTINUOUS, (*AMORTIZED, ActivationOptions), GaussianLatent),
     "laplace": ModelSpec(CONTINUOUS, AMORTIZED, LaplaceLatent),
     "categorical": ModelSpec(CATEGORICAL, (*AMORTIZED, RelaxationOptions), CategoricalLatent),
@@ -94,13 +94,13 @@ MODELS: dict[str, ModelSpec] = {
 MODELS |= {
     "iterative-poisson": ModelSpec(
         SAMPLED_COUNTS,
-        (*UNROLLED, DriveOptions, StepKLOptions, CountOptions, RelaxationOptions),
+        (*UNROLLED, DriveOptions, StepKLOptions, *COUNT_OPTIONS),
         inference="iterative",
         has_counts=True,
     ),
     "iterative-negbio": ModelSpec(
         SAMPLED_COUNTS,
-        (*UNROLLED, DriveOptions, CountOptions, RelaxationOptions),
+        (*UNROLLED, DriveOptions, *COUNT_OPTIONS),
         inference="iterative",
         has_counts=True,
     ),
@@ -119,7 +119,7 @@ _REASONS = {
     "arrival": "only counts have arrival times",
     "arrival-hard": "only counts have arrival times",
     "stein": "the rule is one for counts",
-    "unbiased": "the rule is one for counts, of models with an encoder",
+    "unbiased": "the rule is one for counts",
     "gumbel": "its noise chooses among discrete values",
     "straight-through": "their samples carry a gradient of their own",
     "pathwise": "they are discrete",

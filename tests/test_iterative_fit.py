@@ -149,6 +149,8 @@ def test_every_option_of_inference_changes_what_is_trained(array, monkeypatch):
     assert scaled.parameters["likelihood.log_scale"] == pytest.approx(np.log(0.3))
     kinds = {outcome(estimator=name)[0] for name in ("stein", "straight-through", "arrival", "arrival-hard", "gumbel")}
     assert len(kinds) == 5
+    # Behind a linear decoder there is nothing to correct.
+    assert outcome(estimator="unbiased", decoder="mlp")[:2] != outcome(decoder="mlp")[:2]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The gradient of NumPyro's UnbiasedCount_ELBO against exact gradients by enumeration."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from numpyro import handlers
 from numpyro.infer import SVI
 
 from pyrocount.errors import InputError
-from pyrocount.numpyro import Discrete, RelaxedNegativeBinomial, RelaxedPoisson, UnbiasedCount_ELBO
+from pyrocount.inference.natural_gradient import make_problem
+from pyrocount.numpyro import Discrete, RelaxedNegativeBinomial, RelaxedPoisson, SteinChen, UnbiasedCount_ELBO
 
 N, K = 4, 3
 PARTICLES, REPEATS = 500, 40
@@ -193,3 +195,37 @@ def test_global_parameters_and_other_sites_are_no_obstacle():
 def test_what_is_refused(value):
     with pytest.raises(InputError, match=f"neighbours: got {value}"):
         UnbiasedCount_ELBO(neighbours=value)
+
+
+@pytest.mark.parametrize(("law", "neighbours"), [("poisson", 1), ("negbio", 2)])
+def test_the_own_loss_of_a_step_of_inference(law, neighbours):
+    law = Problem(law).law(*(value[:2] for value in PRIOR.values()))
+
+    def program(x):
+        with numpyro.plate("data", 1):
+            z = numpyro.sample("z", law.to_event(1))
+            numpyro.sample("x", dist.Normal(jnp.maximum(z @ WEIGHTS[:2] - 0.4, 0.0), 0.6).to_event(1), obs=x)
+
+    x = jnp.array([[1.0, -0.5, 0.3]])
+    problem = replace(make_problem(program, x, relaxation=SteinChen()), neighbours=neighbours)
+    potentials = jax.tree.map(lambda part: jnp.broadcast_to(part, (1, 2)) - 0.3, problem.prior)
+    grid = jnp.stack(jnp.meshgrid(*[jnp.arange(30.0)] * 2), -1).reshape(-1, 2)
+
+    def expected(potentials):
+        mass = jnp.exp(problem.family.distribution(potentials).log_prob(grid).sum(-1))
+        return (mass * jax.vmap(lambda z: problem.objective(z[None], x).nll[0])(grid)).sum()
+
+    def sampled(potentials, key, corrected):
+        z = problem.sample(key, potentials)
+        terms = problem.objective(z, x)
+        return (terms.nll + corrected * problem.correction(key, potentials, z, terms, x)).sum()
+
+    exact = jax.tree.leaves(jax.grad(expected)(potentials))[0].ravel()
+    keys = jax.random.split(jax.random.key(0), 100_000)
+    distances = {}
+    for corrected in (1.0, 0.0):
+        gradient = jax.jit(jax.vmap(jax.grad(sampled), (None, 0, None)))(potentials, keys, corrected)
+        found = jax.tree.leaves(gradient)[0].reshape(len(keys), -1)
+        distances[corrected] = jnp.abs(found.mean(0) - exact) / found.std(0) * len(keys) ** 0.5
+    assert distances[1.0].max() < 4.5
+    assert distances[0.0].max() > 10

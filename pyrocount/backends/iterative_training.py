@@ -27,6 +27,7 @@ from pyrocount.models.options import (
     LatentOptions,
     LearnedScaleOptions,
     LikelihoodOptions,
+    NeighbourOptions,
     RelaxationOptions,
     StepKLOptions,
     make_relaxation,
@@ -81,6 +82,8 @@ def train(
             x = jnp.where(mirrored, x[..., ::-1], x)
         current = replace(with_parameters(iterative, parameters), max_step=TRAINED_STEP)
         problem = current.problem(x, *windows, relaxation=_relaxation(config, now["temperature"]))
+        if config[LatentOptions].estimator == "unbiased":
+            problem = replace(problem, neighbours=config[NeighbourOptions].neighbours)
         return unrolled.unrolled_loss(
             key, problem, x, *windows, steps=inference.train_steps, beta=now["kl_weight"], step_kl=step_kl
         )

@@ -146,23 +146,14 @@ class _Counts:
     """
 
     def __init__(self, key: Array, rate: Array, plates: int, neighbours: int) -> None:
-        key, key_start = jax.random.split(key)
+        key, key_places = jax.random.split(key)
         self._shape = rate.shape
         self._rate = rate.reshape(*rate.shape[:plates], -1)
         fixed = lax.stop_gradient(self._rate)
         self._drawn, _ = Discrete().draw(key, fixed)
         expected = fixed.sum(-1, keepdims=True)
         self._blend = expected / (expected + 2 * neighbours)
-        # Half of the latents are drawn in proportion to the rates, and half uniformly.
-        ends = jnp.cumsum(fixed / jnp.maximum(expected, jnp.finfo(fixed.dtype).tiny) + 1 / fixed.shape[-1], -1)
-        start = jax.random.uniform(key_start, (*fixed.shape[:-1], 1), fixed.dtype)
-        # Points at equal distances, with one random start: the same latent is rarely drawn twice.
-        points = (jnp.arange(neighbours) + start) / neighbours * ends[..., -1:]
-        index = jnp.minimum((ends[..., None, :] <= points[..., None]).sum(-1), fixed.shape[-1] - 1)
-        self._place = jax.nn.one_hot(index, fixed.shape[-1], dtype=fixed.dtype)
-        lengths = jnp.diff(ends, axis=-1, prepend=0.0)
-        chance = neighbours * (self._place * (lengths / ends[..., -1:])[..., None, :]).sum(-1)
-        self._weight = (self._place * fixed[..., None, :]).sum(-1) / chance
+        self._place, self._weight = draw_places(key_places, fixed, neighbours)
         slope = fixed + self._blend * (self._drawn - fixed) / 2
         slope -= (1 - self._blend / 2) * (self._weight[..., None] * self._place).sum(-2)
         per_rate = slope / jnp.maximum(fixed, jnp.finfo(fixed.dtype).tiny)
@@ -177,8 +168,36 @@ class _Counts:
         place = self._place[..., number, :]
         there = (gradient.reshape(place.shape) * place).sum(-1)
         rest = self._weight[..., number] * (difference - self._blend[..., 0] / 2 * there)
-        rate = jnp.maximum(lax.stop_gradient(self._rate), jnp.finfo(place.dtype).tiny)
-        return with_derivative(jnp.zeros_like(place), self._rate, place * rest[..., None] / rate).sum()
+        return nothing_with_gradient(self._rate, place * rest[..., None]).sum()
+
+
+def draw_places(key: Array, rate: Array, number: int) -> tuple[Array, Array]:
+    """Draws latents of units, half of them in proportion to the rates and half uniformly.
+
+    Args:
+        key: random key.
+        rate: rates of K latents, shape (..., K).
+        number: number of latents of each unit.
+
+    Returns:
+        The latents, as 1 at their place among 0s, shape (..., number, K), and their rates over the expected number of
+        times that they are drawn, shape (..., number).
+    """
+    share = rate / jnp.maximum(rate.sum(-1, keepdims=True), jnp.finfo(rate.dtype).tiny)
+    ends = jnp.cumsum(share + 1 / rate.shape[-1], -1)
+    start = jax.random.uniform(key, (*rate.shape[:-1], 1), rate.dtype)
+    # Points at equal distances, with one random start: the same latent is rarely drawn twice.
+    points = (jnp.arange(number) + start) / number * ends[..., -1:]
+    index = jnp.minimum((ends[..., None, :] <= points[..., None]).sum(-1), rate.shape[-1] - 1)
+    place = jax.nn.one_hot(index, rate.shape[-1], dtype=rate.dtype)
+    chance = number * (place * (jnp.diff(ends, axis=-1, prepend=0.0) / ends[..., -1:])[..., None, :]).sum(-1)
+    return place, (place * rate[..., None, :]).sum(-1) / chance
+
+
+def nothing_with_gradient(rate: Array, gradient: Array) -> Array:
+    """Returns 0s that have this gradient with respect to the logarithms of rates, all of one shape."""
+    fixed = jnp.maximum(lax.stop_gradient(rate), jnp.finfo(rate.dtype).tiny)
+    return with_derivative(jnp.zeros_like(rate), rate, lax.stop_gradient(gradient) / fixed)
 
 
 class _ExactCounts(Messenger):
