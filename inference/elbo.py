@@ -40,9 +40,7 @@ class StrictMeanField_ELBO(TraceMeanField_ELBO):  # noqa: N801  (named as Pyro n
         return model_trace, guide_trace
 
     def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[float, Tensor]:
-        for name, site in guide_trace.nodes.items():
-            if site["type"] == "sample" and name not in model_trace.nodes:
-                raise NotImplementedError(f"site {name!r}: the guide has this site and the model does not")
+        check_guide(model_trace, guide_trace)
         elbo = torch.zeros(())
         for name, site in model_trace.nodes.items():
             if site["type"] == "sample":
@@ -50,6 +48,17 @@ class StrictMeanField_ELBO(TraceMeanField_ELBO):  # noqa: N801  (named as Pyro n
                 term = site["log_prob_sum"] if observed else -divergence(name, site, guide_trace.nodes[name]).sum()
                 elbo = elbo.to(term.device) + term
         return -torch_item(elbo), -elbo
+
+
+def check_guide(model_trace: Trace, guide_trace: Trace) -> None:
+    """Checks that the model has all sites that the guide samples.
+
+    Raises:
+        NotImplementedError: naming the site, if it has not.
+    """
+    for name, site in guide_trace.nodes.items():
+        if site["type"] == "sample" and name not in model_trace.nodes:
+            raise NotImplementedError(f"site {name!r}: the guide has this site and the model does not")
 
 
 def divergence(name: str, model_site: Any, guide_site: Any) -> Tensor:

@@ -167,7 +167,7 @@ class Problem:
             data: arguments of the objective.
         """
         distribution: Any = self.family.distribution(potentials, self.relaxation)
-        rate = distribution.draw_rate(jax.random.split(key)[0], z.shape).reshape(len(z), -1)
+        rate = distribution.draw_rate(key, z.shape)[0].reshape(len(z), -1)
         z, terms = lax.stop_gradient((z, terms))
         places, weights = draw_places(jax.random.fold_in(key, 1), lax.stop_gradient(rate), self.neighbours)
         total = jnp.zeros(len(z), rate.dtype)

@@ -1,6 +1,7 @@
 """Exact counts whose gradient takes the loss at neighbouring counts into account."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pyrocount.distributions import Discrete, SteinChen
 from pyrocount.distributions.count_distribution import CountDistribution
-from pyrocount.distributions.relaxations import with_derivative
+from pyrocount.distributions.relaxations import with_log_derivative
 
 
 class Counts:
@@ -54,8 +55,7 @@ class Counts:
                 self._index, chance = self._places(neighbours)
                 self._weight = self._rate.gather(-1, self._index) / (share * chance)
                 slope.scatter_add_(-1, self._index, -self._weight * (1 - self._blend / 2))
-            per_rate = slope.reshape(self._shape) / rate.clamp(min=torch.finfo(rate.dtype).tiny)
-        self.value: Tensor = with_derivative(drawn, rate, per_rate)
+        self.value: Tensor = with_log_derivative(drawn, rate, slope.reshape(self._shape))
 
     def neighbour(self, number: int) -> Tensor:
         """Returns the counts of a neighbour of each unit, as a leaf that takes a gradient."""
@@ -74,8 +74,7 @@ class Counts:
         there = gradient.reshape(self._rate.shape).gather(-1, place)
         rate = self._rate.gather(-1, place)
         rest = self._weight[..., number : number + 1] * (difference.unsqueeze(-1) - self._blend / 2 * there)
-        per_rate = rest / rate.detach().clamp(min=torch.finfo(rate.dtype).tiny)
-        return with_derivative(torch.zeros_like(rest), rate, per_rate).sum()
+        return with_log_derivative(torch.zeros_like(rest), rate, rest).sum()
 
     def _places(self, number: int) -> tuple[Tensor, Tensor]:
         """Draws latents of each unit, half of them in proportion to the rates and half uniformly.
@@ -97,17 +96,15 @@ class ExactCounts(Messenger):
     """Draws the counts of a guide exactly, and keeps them.
 
     Args:
-        neighbours: number of neighbours of each unit.
-        share: expected part of the corrections that are made.
-        corrected: whether these corrections will be made.
+        make: function that draws counts of a distribution with a number of plates, such as ``Counts``.
 
     Attributes:
         counts: the counts by the name of the site.
     """
 
-    def __init__(self, neighbours: int, share: float, corrected: bool) -> None:
+    def __init__(self, make: Callable[[CountDistribution, int], Counts]) -> None:
         super().__init__()
-        self.options = {"neighbours": neighbours, "share": share, "corrected": corrected}
+        self.make = make
         self.counts: dict[str, Counts] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -118,7 +115,7 @@ class ExactCounts(Messenger):
             base = base.base_dist
         if isinstance(base, CountDistribution):
             msg["fn"] = _exact(msg["fn"])
-            counts = Counts(base, len(msg["fn"].batch_shape), **self.options)  # type: ignore[arg-type]
+            counts = self.make(base, len(msg["fn"].batch_shape))
             self.counts[msg["name"]] = counts
             msg["value"], msg["done"] = counts.value, True
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from pyrocount.errors import InputError
 
-from .elbo import StrictMeanField_ELBO, divergence
+from .elbo import StrictMeanField_ELBO, check_guide, divergence
 from .neighbours import Counts, ExactCounts
 
 
@@ -66,7 +67,8 @@ class UnbiasedCount_ELBO(StrictMeanField_ELBO):  # noqa: N801  (named as Pyro na
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
         corrected = torch.is_grad_enabled() and (self.share == 1 or bool(torch.rand(()) < self.share))
-        drawn, recorded = ExactCounts(self.neighbours, self.share, corrected), poutine.trace(model)
+        make = partial(Counts, neighbours=self.neighbours, share=self.share, corrected=corrected)
+        drawn, recorded = ExactCounts(make), poutine.trace(model)
         model_trace, guide_trace = super()._get_trace(recorded, drawn(guide), args, kwargs)
         if not drawn.counts:
             raise NotImplementedError("guide: it draws no RelaxedPoisson or RelaxedNegativeBinomial counts")
@@ -105,9 +107,7 @@ class UnbiasedCount_ELBO(StrictMeanField_ELBO):  # noqa: N801  (named as Pyro na
         return terms
 
     def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[float, Tensor]:
-        for name, site in guide_trace.nodes.items():
-            if site["type"] == "sample" and name not in model_trace.nodes:
-                raise NotImplementedError(f"site {name!r}: the guide has this site and the model does not")
+        check_guide(model_trace, guide_trace)
         loss: Tensor = guide_trace.loss  # type: ignore[attr-defined]
         return torch_item(loss), loss
 

@@ -179,10 +179,11 @@ def _fill_in(options: dict[str, Any], spec: ModelSpec) -> None:
     # The Gumbel-softmax has the integral: its counts are capped, and the log density of a capped count falls without
     # end as the posterior's rate rises, so that Monte Carlo rewards rates that run away. The score function is so noisy
     # that a free dispersion does likewise.
-    sampled = estimator not in ("exact", "gumbel") and (options["model"] == "negbio" or estimator == "score")
-    divergence = "mc" if sampled else "exact"
-    if options["model"] == "negbio" and estimator == "score":
-        divergence = "shared"
+    negbio = options["model"] == "negbio"
+    if estimator == "score":
+        divergence = "shared" if negbio else "mc"
+    else:
+        divergence = "mc" if negbio and estimator not in ("exact", "gumbel") else "exact"
     scalings = {"gaussian": default_scaling(options["data"]), "bernoulli": "unit"}
     amortized = spec.inference == "encoder"
     recorded = amortized and options["data"] not in NAMED and LIKELIHOODS[likelihood].is_count

@@ -69,6 +69,14 @@ CASES = [
     Case(RelaxedNegativeBinomial, {"total_count": TOTAL_COUNTS, "probs": [0.6, 0.2, 0.3]}, _nbinom),
 ]
 
+# Programs that UnbiasedCount_ELBO refuses in both backends: model and guide by the names of their functions, and why.
+UNCORRECTABLE = [
+    ("fed_model", "fed_guide", "site 'z': its counts feed site 'y' of the guide"),
+    ("summed_model", "plain_guide", "site 'x': it depends on the counts 'z' outside their plate data"),
+    ("fed_model", "plain_guide", "site 'y': the model has this site and the guide does not"),
+    ("fed_model", "continuous_guide", "guide: it draws no RelaxedPoisson or RelaxedNegativeBinomial counts"),
+]
+
 
 def within(samples, expected, errors=5.0):
     """Returns whether means of samples, along their first axis, are within some standard errors of expected ones."""

@@ -112,19 +112,15 @@ def make_elbo(config: Config, vae: VAE) -> nn.Module:
     if estimator == "exact":
         collapsed = CollapsedVAE(vae)
         return Trace_ELBO()(collapsed.model, collapsed.guide)  # type: ignore[arg-type]
+    particles = {"num_particles": samples, "vectorize_particles": samples > 1, "max_plate_nesting": 1}
     if estimator == "score":
         elbo: ELBO = ScoreFunction_ELBO(num_particles=samples)
     elif estimator == "unbiased":
-        elbo = UnbiasedCount_ELBO(
-            neighbours=config[NeighbourOptions].neighbours,
-            analytic_kl=config[DivergenceOptions].kl != "mc",
-            num_particles=samples,
-            vectorize_particles=samples > 1,
-            max_plate_nesting=1,
-        )
+        neighbours, analytic = config[NeighbourOptions].neighbours, config[DivergenceOptions].kl != "mc"
+        elbo = UnbiasedCount_ELBO(neighbours=neighbours, analytic_kl=analytic, **particles)
     else:
         kind = Trace_ELBO if config[DivergenceOptions].kl == "mc" else StrictMeanField_ELBO
-        elbo = kind(num_particles=samples, vectorize_particles=samples > 1, max_plate_nesting=1)
+        elbo = kind(**particles)
     # Pyro takes any callables here, whatever its annotations say.
     return elbo(vae.model, vae.guide)  # type: ignore[arg-type]
 

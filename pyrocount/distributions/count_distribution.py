@@ -13,7 +13,7 @@ from torch.distributions.utils import broadcast_all
 from pyrocount.errors import InputError, broadcasts
 
 from .overrides import transformed
-from .relaxations import Discrete, Relaxation, with_derivative
+from .relaxations import Discrete, Relaxation, with_log_derivative
 from .support import relaxed_counts
 
 Parameter = Tensor | float
@@ -104,5 +104,4 @@ class CountDistribution(TorchDistribution):
             raise NotImplementedError(f"{self.relaxation} draws samples without a gradient; call sample()")
         rate = self._checked_rate(sample_shape)
         value, slope = self.relaxation.draw(rate)
-        # Where the rate underflows to 0, so does the slope. The clamp keeps their ratio from being NaN.
-        return with_derivative(value, rate, slope / rate.detach().clamp(min=torch.finfo(rate.dtype).tiny))
+        return with_log_derivative(value, rate, slope)

@@ -17,7 +17,7 @@ from numpyro.util import is_prng_key
 
 from pyrocount.errors import InputError, broadcasts
 
-from .relaxations import Discrete, Relaxation, with_derivative
+from .relaxations import Discrete, Relaxation, with_log_derivative
 from .support import differentiable_counts, relaxed_counts
 
 
@@ -91,9 +91,18 @@ class CountDistribution(Distribution):
             return relaxed_counts
         return differentiable_counts if self.has_rsample else constraints.nonnegative_integer
 
-    def draw_rate(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """Draws the Poisson rates of samples of a shape, to which the batch shape broadcasts, with gradients."""
-        return self._draw_rate(key, shape)
+    def draw_rate(self, key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """Draws the Poisson rates that ``sample`` has with this key, for samples of a shape.
+
+        Args:
+            key: random key.
+            shape: shape of the samples, to which the batch shape broadcasts.
+
+        Returns:
+            The rates, with gradients to the parameters, and the key of the counts.
+        """
+        key_rate, key = jax.random.split(key)
+        return self._draw_rate(key_rate, shape), key
 
     @abstractmethod
     def _draw_rate(self, key: Array, shape: tuple[int, ...]) -> Array:
@@ -106,15 +115,13 @@ class CountDistribution(Distribution):
         """
         if not is_prng_key(key):
             raise InputError("key", repr(key), "a random key such as jax.random.key(0)")
-        key_rate, key = jax.random.split(key)
-        rate = self._draw_rate(key_rate, (*sample_shape, *self.batch_shape))
+        rate, key = self.draw_rate(key, (*sample_shape, *self.batch_shape))
         if self._validate_args and not isinstance(rate, Tracer):
             self.relaxation.check(rate)
         value, slope = self.relaxation.draw(key, jax.lax.stop_gradient(rate))
         if not self.has_rsample:
             return value
-        # Where the rate underflows to 0, so does the slope. The lower bound keeps their ratio from being NaN.
-        return with_derivative(value, rate, slope / jnp.maximum(rate, jnp.finfo(rate.dtype).tiny))
+        return with_log_derivative(value, rate, slope)
 
 
 @promote_batch_shape.register

@@ -15,7 +15,7 @@ from numpyro.primitives import Messenger
 from pyrocount.errors import InputError
 
 from .count_distribution import CountDistribution
-from .relaxations import Discrete, with_derivative
+from .relaxations import Discrete, with_log_derivative
 
 Site = dict[str, Any]
 
@@ -156,8 +156,7 @@ class _Counts:
         self._place, self._weight = draw_places(key_places, fixed, neighbours)
         slope = fixed + self._blend * (self._drawn - fixed) / 2
         slope -= (1 - self._blend / 2) * (self._weight[..., None] * self._place).sum(-2)
-        per_rate = slope / jnp.maximum(fixed, jnp.finfo(fixed.dtype).tiny)
-        self.value = with_derivative(self._drawn, self._rate, per_rate).reshape(self._shape)
+        self.value = with_log_derivative(self._drawn, self._rate, slope).reshape(self._shape)
 
     def neighbour(self, number: int) -> Array:
         """Returns the counts of a neighbour of each unit."""
@@ -196,8 +195,7 @@ def draw_places(key: Array, rate: Array, number: int) -> tuple[Array, Array]:
 
 def nothing_with_gradient(rate: Array, gradient: Array) -> Array:
     """Returns 0s that have this gradient with respect to the logarithms of rates, all of one shape."""
-    fixed = jnp.maximum(lax.stop_gradient(rate), jnp.finfo(rate.dtype).tiny)
-    return with_derivative(jnp.zeros_like(rate), rate, lax.stop_gradient(gradient) / fixed)
+    return with_log_derivative(jnp.zeros_like(rate), rate, lax.stop_gradient(gradient))
 
 
 class _ExactCounts(Messenger):
@@ -215,8 +213,7 @@ class _ExactCounts(Messenger):
         while isinstance(base, Independent | ExpandedDistribution | MaskedDistribution):
             base = base.base_dist
         if isinstance(base, CountDistribution):
-            key_rate, key = jax.random.split(msg["kwargs"]["rng_key"])
-            rate = base.draw_rate(key_rate, msg["fn"].shape())
+            rate, key = base.draw_rate(msg["kwargs"]["rng_key"], msg["fn"].shape())
             self.counts[msg["name"]] = _Counts(key, rate, len(msg["fn"].batch_shape), self.neighbours)
             msg["value"] = self.counts[msg["name"]].value
 

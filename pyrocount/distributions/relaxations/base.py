@@ -191,3 +191,9 @@ def with_derivative(value: Tensor, parameter: Tensor, derivative: Tensor) -> Ten
     """Returns ``value`` with the given derivative with respect to ``parameter``; the arguments have one shape."""
     result: Tensor = _WithDerivative.apply(value, parameter, derivative)
     return result
+
+
+def with_log_derivative(value: Tensor, rate: Tensor, slope: Tensor) -> Tensor:
+    """Returns ``value`` with the given derivative with respect to the log rate; the arguments have one shape."""
+    # Where the rate underflows to 0, so does the slope. The clamp keeps their ratio from being NaN.
+    return with_derivative(value, rate, slope / rate.detach().clamp(min=torch.finfo(rate.dtype).tiny))

@@ -142,3 +142,9 @@ def with_derivative(value: Array, parameter: Array, derivative: Array) -> Array:
 def _jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
     value, _, derivative = primals
     return value, derivative * tangents[1]
+
+
+def with_log_derivative(value: Array, rate: Array, slope: Array) -> Array:
+    """Returns ``value`` with the given derivative with respect to the log rate; the arguments have one shape."""
+    # Where the rate underflows to 0, so does the slope. The lower bound keeps their ratio from being NaN.
+    return with_derivative(value, rate, slope / jnp.maximum(rate, jnp.finfo(rate.dtype).tiny))
