@@ -1,5 +1,7 @@
 """The models as a scikit-learn estimator."""
 
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from inspect import Parameter, Signature
@@ -11,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -104,6 +107,10 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             InputError: naming a parameter that is out of range, data that the likelihood does not take, or an exposure
                 that is not one positive number a row.
             NonFiniteLossError: if training diverges.
+
+        Warns:
+            ConvergenceWarning: naming a remedy, if latents carry a constant, the posterior ignores the data, or the
+                mean of the data alone fits better; by the ELBO of the first rows (1000, of iterative models 200).
         """
         X = _dense(validate_data(self, X, dtype=(np.float64, np.float32), accept_sparse="csr"))  # noqa: N806
         windows = _windows(exposure, len(X))
@@ -133,6 +140,9 @@ class CountVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         if (names := getattr(self, "feature_names_in_", None)) is not None:
             self._units["features"] = names.tolist()
         self._build()
+        if backend.has_density:
+            for remark in backend.remarks(config, data, backend.evaluate_held_out(config, data, quick=True)):
+                warnings.warn(_naming_parameters(remark), ConvergenceWarning, stacklevel=3)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, exposure: Any = None) -> Array:  # noqa: N803
@@ -321,6 +331,11 @@ def _windows(exposure: Any, number: int) -> NDArray[np.float32] | None:
 def _plain(value: Any) -> Any:
     """Returns NumPy's numbers, which searches try, as Python's."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _naming_parameters(remark: str) -> str:
+    """Returns a remark with parameters in place of the options of the command, whose names have dashes."""
+    return re.sub("--([a-z-]+)", lambda option: option[1].replace("-", "_"), remark.removeprefix("warning: "))
 
 
 def _documented(cls: type[CountVAE]) -> None:

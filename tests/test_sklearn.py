@@ -1,5 +1,7 @@
 import copy
 import pickle
+import re
+import warnings
 from dataclasses import fields
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -19,6 +22,9 @@ from pyrocount.config import all_options
 from pyrocount.data.options import FileOptions
 from pyrocount.errors import InputError
 from pyrocount.models import VAE
+
+# Fits of few epochs are worse than the mean of the data, as the warning says.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 RNG = np.random.default_rng(0)
 # Two groups of rows, told apart by the first three features.
@@ -82,6 +88,26 @@ def test_negative_binomial_rates_do_not_run_away(options, runs_away):
     # The mean image has -69.6.
     assert (score < -1000) == runs_away
     assert runs_away or score > -72
+
+
+@pytest.mark.parametrize(
+    ("options", "remark"),
+    [
+        ({}, None),
+        ({"beta": 100.0}, "the posterior ignores the data .* nats.; train longer .epochs., or with a smaller beta"),
+        ({"epochs": 1}, "the fit is worse than the mean rates alone, by .* nats; .* .encoder lin decoder lin. or a"),
+        ({"model": "iterative-poisson", "epochs": 2, "train_steps": 4, "likelihood": "gaussian"}, "the fit is worse"),
+        ({"model": "lca", "epochs": 1, "likelihood": "gaussian"}, None),
+    ],
+)
+def test_bad_fits_are_warned_of(options, remark, recwarn):
+    """The options of the command appear as parameters."""
+    warnings.simplefilter("always")
+    counts = RNG.poisson(np.exp(1 + np.outer(GROUP, [1, 1, 1, 0, 0, -1])))
+    CountVAE(**{"model": "poisson", "likelihood": "poisson"} | SMALL | {"epochs": 400} | options).fit(counts)
+    messages = [str(warning.message) for warning in recwarn.list]
+    assert all((item.category, item.filename) == (ConvergenceWarning, __file__) for item in recwarn.list)
+    assert any(re.search(remark, message) for message in messages) if remark else not messages
 
 
 def test_codes_are_those_of_the_model():
