@@ -8,7 +8,7 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
-NAMES = ("relaxations", "training", "iterative", "samplers", "estimators")
+NAMES = ("relaxations", "training", "iterative", "samplers", "estimators", "families")
 
 
 @pytest.fixture

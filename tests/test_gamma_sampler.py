@@ -3,22 +3,47 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
+from pyrocount.distributions.gamma_sampler import standard_gamma
 from pyrocount.numpyro.gamma_sampler import gamma, slope
 
 N = 400_000
 
 
+def drawn_in_jax(concentration, number=N):
+    return np.asarray(gamma(jax.random.key(0), jnp.full(number, concentration)), np.float64)
+
+
+def drawn_in_torch(concentration, number=N, dtype=torch.float32):
+    return standard_gamma(torch.full((number,), concentration, dtype=dtype)).double().numpy()
+
+
+@pytest.mark.parametrize("draw", [drawn_in_jax, drawn_in_torch])
 @pytest.mark.parametrize("concentration", [0.1, 0.5, 1.0, 3.0, 30.0, 1e3, 1e5])
-def test_goodness_of_fit(concentration):
-    drawn = np.asarray(gamma(jax.random.key(0), jnp.full(N, concentration)), np.float64)
+def test_goodness_of_fit(draw, concentration):
     distribution = stats.gamma(float(np.float32(concentration)))
-    assert stats.kstest(distribution.cdf(drawn), "uniform").pvalue > 1e-4
+    assert stats.kstest(distribution.cdf(draw(concentration)), "uniform").pvalue > 1e-4
 
 
-def test_large_deviations():
-    drawn = np.asarray(gamma(jax.random.key(1), jnp.full(5_000_000, 2.0)))
+def test_variables_of_many_concentrations_are_drawn_together(dtype):
+    torch.manual_seed(0)
+    concentration = torch.tensor([1e-3, 0.2, 1.0, 40.0], dtype=dtype)
+    drawn = standard_gamma(concentration.expand(N // 4, 4))
+    assert drawn.dtype == dtype
+    assert (drawn > 0).all()
+    for column, shape in zip(drawn.T.double().numpy(), concentration.double().numpy(), strict=True):
+        # The smallest are below every float32.
+        column = np.log(np.maximum(column, 1e-30))
+        reference = np.log(np.maximum(stats.gamma(shape).rvs(N // 4, random_state=0), 1e-30))
+        assert stats.ks_2samp(column, reference, method="asymp").pvalue > 1e-4
+    assert standard_gamma(torch.full((0, 3), 2.0)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("draw", [drawn_in_jax, drawn_in_torch])
+def test_large_deviations(draw):
+    drawn = draw(2.0, 5_000_000)
     for value in (12.0, 16.0):
         expected = len(drawn) * stats.gamma(2).sf(value)
         assert abs((drawn > value).sum() - expected) < 5 * expected**0.5

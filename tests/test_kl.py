@@ -99,6 +99,29 @@ def test_the_integral_is_skipped_where_the_total_count_is_shared(monkeypatch):
         kl_divergence(RelaxedNegativeBinomial(1.0, logits=0.0), RelaxedNegativeBinomial(2.0, logits=0.0))
 
 
+@pytest.mark.parametrize("given", [torch.float32, torch.float64], ids=str)
+def test_gradients_of_nearly_equal_total_counts(given):
+    """The divergence of a small gap is tiny; its derivatives are small differences of terms that are not."""
+    r, gap, mean = (
+        each.flatten()
+        for each in torch.meshgrid(
+            tensor([0.3, 1.0, 5.0, 20.0]),
+            tensor([0.0, 1e-12, 1e-6, 1e-3, 0.1]),
+            tensor([0.1, 1.0, 10.0, 60.0]),
+            indexing="ij",
+        )
+    )
+    sizes = [(r * (1 + sign * gap)).to(given) for sign in (1, -1)]
+    found = []
+    for dtype, divergence in ((given, kl_divergence), (torch.float64, brute_force)):
+        leaves = [size.to(dtype).requires_grad_() for size in sizes]
+        pair = [RelaxedNegativeBinomial(size, logits=(mean / r).log().to(dtype)) for size in leaves]
+        found.append(torch.autograd.grad(divergence(*pair).sum(), leaves))
+    tolerance = 1e-7 if given == torch.float64 else 2e-4
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine.double(), theirs, rtol=tolerance, atol=tolerance)
+
+
 def test_the_integral_has_second_derivatives():
     def kl(r, s, logits):
         return kl_divergence(*(RelaxedNegativeBinomial(size, logits=logits, validate_args=False) for size in (r, s)))

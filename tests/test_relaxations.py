@@ -163,14 +163,16 @@ def test_stein_chen_is_unbiased_for_a_quadratic_of_poisson_counts_and_the_identi
     assert not within(gradients, identity if isinstance(relaxation, SteinChen) else exact)
 
 
+@pytest.mark.parametrize("given", ["logits", "probs"])
 @pytest.mark.parametrize("relaxation", [SteinChen(), ArrivalTimes(0.02)], ids=repr)
-def test_gradients_of_the_negative_binomial_are_those_of_the_expectation(relaxation):
+def test_gradients_of_the_negative_binomial_are_those_of_the_expectation(given, relaxation):
     total_count = torch.tensor([0.3, 2.0, 20.0], dtype=torch.float64, requires_grad=True)
-    logits = torch.tensor([0.4, -1.5, -0.7], dtype=torch.float64, requires_grad=True)
-    d = RelaxedNegativeBinomial(total_count, logits=logits, relaxation=relaxation)
+    logits = torch.tensor([0.4, -1.5, -0.7], dtype=torch.float64)
+    parameter = (logits if given == "logits" else logits.sigmoid()).requires_grad_()
+    d = RelaxedNegativeBinomial(total_count, **{given: parameter}, relaxation=relaxation)
     expectation = (d.variance + d.mean**2 + d.mean / 2).sum()
-    exact = torch.cat(torch.autograd.grad(expectation, [total_count, logits]))
-    assert within(gradients_of_a_quadratic(d, [total_count, logits]), exact)
+    exact = torch.cat(torch.autograd.grad(expectation, [total_count, parameter]))
+    assert within(gradients_of_a_quadratic(d, [total_count, parameter]), exact)
 
 
 def test_gradients_agree_with_finite_differences_of_exact_expectations():

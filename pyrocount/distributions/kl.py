@@ -33,7 +33,7 @@ from .relaxed_poisson import RelaxedPoisson
 
 @dataclass(frozen=True)
 class _Counts:
-    """Parameters of a count distribution in float64.
+    """Parameters of a count distribution.
 
     The log mean is ``location + log_size``, which is log_rate + 0 or logits + log(total_count).
     """
@@ -42,7 +42,6 @@ class _Counts:
     location: Tensor
     log_size: Tensor | float
     total_count: Tensor | None
-    is_log: bool
 
 
 _Family = RelaxedPoisson | RelaxedNegativeBinomial | Poisson | NegativeBinomial
@@ -52,55 +51,60 @@ _Family = RelaxedPoisson | RelaxedNegativeBinomial | Poisson | NegativeBinomial
 SMALL = 1e-150
 
 
+def _given(d: Any) -> Any:
+    """Returns a container of the names of the parameters that a distribution was given."""
+    return getattr(d, "_given", d.__dict__)
+
+
 def _zeros(d: Any) -> Tensor | None:
     """Returns where all counts are 0; None for parameters that are logarithms, with which they never are."""
-    given = getattr(d, "_given", d.__dict__)
-    return next((getattr(d, name) == 0 for name in ("rate", "probs") if name in given), None)
+    return next((getattr(d, name) == 0 for name in ("rate", "probs") if name in _given(d)), None)
 
 
-def _counts(d: Any, skipped: Tensor | None = None) -> _Counts:
+def _counts(d: Any, dtype: torch.dtype, skipped: Tensor | None = None) -> _Counts:
     """Returns the parameters; where they are skipped, others stand in their place."""
-    given = getattr(d, "_given", d.__dict__)
+    given = _given(d)
 
     def positive(parameter: Tensor) -> Tensor:
-        parameter = parameter.double() if skipped is None else parameter.double().where(~skipped, 0.5)
+        parameter = parameter.to(dtype) if skipped is None else parameter.to(dtype).where(~skipped, 0.5)
         return parameter.where(parameter != 0, parameter + SMALL)
 
     if "rate" in given or "log_rate" in given:
         if "log_rate" in given:
-            log_rate = d.log_rate.double()
-            return _Counts(log_rate.exp(), log_rate, 0.0, None, is_log=True)
+            log_rate = d.log_rate.to(dtype)
+            return _Counts(log_rate.exp(), log_rate, 0.0, None)
         rate = positive(d.rate)
-        return _Counts(rate, rate.log(), 0.0, None, is_log=False)
-    r = d.total_count.double()
+        return _Counts(rate, rate.log(), 0.0, None)
+    r = d.total_count.to(dtype)
     if "logits" in given:
-        logits = d.logits.double()
-        return _Counts(r * logits.exp(), logits, r.log(), r, is_log=True)
+        logits = d.logits.to(dtype)
+        return _Counts(r * logits.exp(), logits, r.log(), r)
     probs = positive(d.probs)
-    return _Counts(r * probs / (1 - probs), torch.logit(probs), r.log(), r, is_log=False)
+    return _Counts(r * probs / (1 - probs), torch.logit(probs), r.log(), r)
 
 
 def _kl(q: _Family, p: _Family) -> Tensor:
     none, empty = _zeros(q), _zeros(p)
     # Where p has no counts, and q has.
     impossible = None if empty is None else empty if none is None else empty & ~none
-    a, b = _counts(q), _counts(p, impossible)
+    dtype = torch.promote_types(_dtype(q), _dtype(p))
+    are_logs = all("log_rate" in _given(d) or "logits" in _given(d) for d in (q, p))
+    # Differences of logarithms keep the precision of float32; ratios of other parameters do not.
+    internal = torch.float32 if are_logs and dtype != torch.float64 else torch.float64
+    a, b = _counts(q, internal), _counts(p, internal, impossible)
     shared = _shared(a.total_count, b.total_count)
-    if shared and a.is_log and b.is_log:
-        # The log sizes cancel. Their difference is kept for its gradient, as two tensors may merely have equal values.
-        delta = (a.location - b.location) + (a.log_size - b.log_size)
+    if shared and are_logs:
+        delta = a.location - b.location
     else:
         delta = log_ratio(a.mean, b.mean, a.location + a.log_size, b.location + b.log_size)
-    dtype = torch.promote_types(_dtype(q), _dtype(p))
-    fine = dtype == torch.float64
     if b.total_count is None:
-        kl = poisson_deviance(a.mean, b.mean, delta, fine)
+        kl = poisson_deviance(a.mean, b.mean, delta)
     else:
-        kl = negative_binomial_deviance(a.mean, b.total_count, b.location, delta, fine)
+        kl = negative_binomial_deviance(a.mean, b.total_count, b.location, delta)
     if not shared:
         r, s = (POISSON if d.total_count is None else d.total_count for d in (a, b))
         mean, r, s = broadcast_all(a.mean.expand(kl.shape), r, s)
-        kl = kl + dispersion_divergence(mean, r, s, fine=fine)
+        kl = kl + dispersion_divergence(mean, r, s, fine=dtype == torch.float64)
     return (kl if impossible is None else kl.where(~impossible, math.inf)).to(dtype)
 
 

@@ -1,9 +1,9 @@
 """Log probability mass functions of counts, continued to real values by the gamma function.
 
-They are computed in float64, whatever the dtype of their arguments: with a log rate of 18 the rounding of float32 alone
-would cost an error of 1e-4. Counts from ``STIRLING_FROM`` on are treated as in C. Loader, Fast and Accurate Computation
-of Binomial Probabilities, 2000: the log probability is the sum of a Stirling series and a deviance, which measures the
-distance of the count from the mean.
+Those of float32 parameters that are logarithms are computed in float32, see ``single``; all others in float64, whatever
+the dtype of their arguments: with a rate of 1e8 the rounding of float32 alone would cost an error of 1e-4. Counts from
+``STIRLING_FROM`` on are treated as in C. Loader, Fast and Accurate Computation of Binomial Probabilities, 2000: the log
+probability is the sum of a Stirling series and a deviance, which measures the distance of the count from the mean.
 """
 
 import math
@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.functional import logsigmoid
 
+from . import single
 from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
-from .overrides import batched, overridable
+from .overrides import batched, overridable, transformed
 from .special import (
     HALF_LOG_TWO_PI,
     STIRLING_FROM,
+    compact,
     log_probs,
     log_rising_factorial,
     select,
@@ -74,12 +75,15 @@ class _PoissonLogPMF(Function):
     @staticmethod
     def forward(count: Tensor, parameter: Tensor, is_log: bool) -> Tensor:
         dtype = torch.promote_types(count.dtype, parameter.dtype)
-        k, parameter = count.double(), parameter.double()
-        rate, log_rate = (parameter.exp(), parameter) if is_log else (parameter, parameter.log())
-        log_pmf = select(k < STIRLING_FROM, _few_poisson, _many_poisson, k, rate, log_rate)
+        k, x = _operands(is_log, count, parameter)
+        rate, log_rate = (x.exp(), x) if is_log else (x, x.log())
+        if k.dtype == torch.float64:
+            log_pmf = select(k < STIRLING_FROM, _few_poisson, _many_poisson, k, rate, log_rate)
+        else:
+            log_pmf = single.poisson_log_pmf(k, log_rate)
         # Where the rate overflows, both formulas give NaN.
         log_pmf = log_pmf.where(rate < math.inf, -rate)
-        return _finite(log_pmf, dtype).where((k == 0) | (log_rate > -math.inf), -math.inf)
+        return _possible(_finite(log_pmf, dtype), k, log_rate)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
@@ -89,11 +93,11 @@ class _PoissonLogPMF(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         count, parameter = ctx.saved_tensors
-        k, x = count.double(), parameter.double()
+        k, x = _operands(ctx.is_log, count, parameter)
         for_count = for_parameter = None
         if ctx.needs_input_grad[0]:
             log_rate = x if ctx.is_log else x.log()
-            for_count = _scaled(grad, log_rate - torch.digamma(k + 1), k, count.dtype)
+            for_count = _scaled(grad, log_rate - _digamma(k + 1), k, count.dtype)
         if ctx.needs_input_grad[1]:
             slope = k - x.exp() if ctx.is_log else (k / x).where(k > 0, 0.0) - 1
             for_parameter = _scaled(grad, slope, k, parameter.dtype)
@@ -109,11 +113,14 @@ class _NegativeBinomialLogPMF(Function):
     @staticmethod
     def forward(count: Tensor, total_count: Tensor, parameter: Tensor, is_logits: bool) -> Tensor:
         dtype = torch.promote_types(torch.promote_types(count.dtype, total_count.dtype), parameter.dtype)
-        k, r, parameter = count.double(), total_count.double(), parameter.double()
-        logits = parameter if is_logits else torch.logit(parameter)
-        odds = parameter.exp() if is_logits else parameter / (1 - parameter)
-        log_pmf = select(k < STIRLING_FROM, _few_negative_binomial, _many_negative_binomial, k, r, logits, odds)
-        return _finite(log_pmf, dtype).where((k == 0) | (logits > -math.inf), -math.inf)
+        k, r, x = _operands(is_logits, count, total_count, parameter)
+        logits = x if is_logits else torch.logit(x)
+        if k.dtype == torch.float64:
+            odds = x.exp() if is_logits else x / (1 - x)
+            log_pmf = select(k < STIRLING_FROM, _few_negative_binomial, _many_negative_binomial, k, r, logits, odds)
+        else:
+            log_pmf = single.negative_binomial_log_pmf(k, r, logits)
+        return _possible(_finite(log_pmf, dtype), k, logits)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, bool], output: Tensor) -> None:
@@ -123,15 +130,15 @@ class _NegativeBinomialLogPMF(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         count, total_count, parameter = ctx.saved_tensors
-        k, r, x = count.double(), total_count.double(), parameter.double()
+        k, r, x = _operands(ctx.is_logits, count, total_count, parameter)
         logits = x if ctx.is_logits else torch.logit(x)
+        log_p, log_1mp = log_probs(logits)
         for_count = for_total_count = for_parameter = None
-        rising = torch.digamma(k + r) if any(ctx.needs_input_grad[:2]) else k
         if ctx.needs_input_grad[0]:
-            slope = rising - torch.digamma(k + 1) + logsigmoid(logits)
+            slope = _digamma(k + r) - _digamma(k + 1) + log_p
             for_count = _scaled(grad, slope, k, count.dtype)
         if ctx.needs_input_grad[1]:
-            slope = (rising - torch.digamma(r)).where(k > 0, 0.0) + logsigmoid(-logits)
+            slope = _digamma_difference(k, r) + log_1mp
             for_total_count = _scaled(grad, slope, k, total_count.dtype)
         if ctx.needs_input_grad[2]:
             if ctx.is_logits:
@@ -147,9 +154,40 @@ class _NegativeBinomialLogPMF(Function):
         return _NegativeBinomialLogPMF.apply(*batched(info, in_dims[:-1], tensors), is_logits), 0
 
 
+def _operands(is_log: bool, count: Tensor, *parameters: Tensor) -> list[Tensor]:
+    """Returns a count and its parameters in the dtype to compute in; the parameters broadcast to the count."""
+    double = not is_log or torch.float64 in (tensor.dtype for tensor in (count, *parameters))
+    dtype = torch.float64 if double else torch.float32
+    return [count.to(dtype), *(compact(parameter).to(dtype) for parameter in parameters)]
+
+
+def _digamma(x: Tensor) -> Tensor:
+    return torch.digamma(x) if x.dtype == torch.float64 else single.digamma(x)
+
+
+def _digamma_difference(k: Tensor, r: Tensor) -> Tensor:
+    if k.dtype == torch.float64:
+        return (torch.digamma(k + r) - torch.digamma(r)).where(k > 0, 0.0)
+    return single.digamma_difference(k, r)
+
+
+def _possible(log_pmf: Tensor, k: Tensor, log_mean: Tensor) -> Tensor:
+    """Returns the log probabilities, -inf for counts other than 0 of a mean of 0."""
+    if _readable(k) and log_mean.numel() and log_mean.amin() > -math.inf:
+        return log_pmf
+    return log_pmf.where((k == 0) | (log_mean > -math.inf), -math.inf)
+
+
 def _scaled(grad: Tensor, slope: Tensor, count: Tensor, dtype: torch.dtype) -> Tensor:
     """Returns a gradient; a missing count, NaN, has none, so that a mask need not keep it out of the computation."""
-    return _finite(grad * slope.where(count == count, 0.0), dtype)
+    if not (_readable(count) and count.sum() < math.inf):
+        slope = slope.where(count == count, 0.0)
+    return _finite(grad * slope, dtype)
+
+
+def _readable(x: Tensor) -> bool:
+    """Returns whether to read values takes little time, and can be done."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not transformed()
 
 
 def _finite(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -5,6 +5,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import chain
 from numbers import Real
 from typing import Any
 
@@ -165,31 +166,37 @@ class _Draw(Function):
         return tuple(torch.stack(part) for part in zip(*rows, strict=True)), (0, 0)
 
 
-class _WithDerivative(Function):
+class _WithDerivatives(Function):
+    """A value, of which the parameters and the derivatives with respect to them are the other inputs, in turn."""
+
     @staticmethod
-    def forward(value: Tensor, parameter: Tensor, derivative: Tensor) -> Tensor:
+    def forward(value: Tensor, *inputs: Tensor) -> Tensor:
         # The output is a copy, because an output that is also an input could not be modified in place.
         return value.clone()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[2])
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[2::2])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        (derivative,) = ctx.saved_tensors
-        return None, grad * derivative, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        needed = ctx.needs_input_grad[1::2]
+        pairs = [(grad * each if need else None, None) for need, each in zip(needed, ctx.saved_tensors, strict=True)]
+        return None, *chain.from_iterable(pairs)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
-        return _WithDerivative.apply(*batched(info, in_dims, inputs)), 0
+        return _WithDerivatives.apply(*batched(info, in_dims, inputs)), 0
 
 
 @overridable
-def with_derivative(value: Tensor, parameter: Tensor, derivative: Tensor) -> Tensor:
-    """Returns ``value`` with the given derivative with respect to ``parameter``; the arguments have one shape."""
-    result: Tensor = _WithDerivative.apply(value, parameter, derivative)
+def with_derivative(value: Tensor, parameter: Tensor, derivative: Tensor, *others: Tensor) -> Tensor:
+    """Returns ``value`` with the given derivative with respect to ``parameter``; the arguments have one shape.
+
+    Further parameters may follow, each with its derivative.
+    """
+    result: Tensor = _WithDerivatives.apply(value, parameter, derivative, *others)
     return result
 
 

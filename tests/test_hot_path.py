@@ -1,0 +1,63 @@
+"""What a training step computes: no float64 for a model in float32, as graphics cards are many times slower at it."""
+
+import pyro
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pyrocount.backends import build
+from pyrocount.backends.amortized_training import make_elbo
+from pyrocount.config import Config
+from pyrocount.distributions import poisson_sampler
+
+COUNTS = ["stein", "unbiased", "arrival", "arrival-hard", "gumbel", "straight-through"]
+STEPS = [
+    *(("poisson", estimator, kl) for estimator in COUNTS for kl in ("exact", "mc")),
+    *(("negbio", estimator, kl) for estimator in COUNTS for kl in ("shared", "exact", "mc")),
+    ("poisson", "score", "mc"),
+    ("negbio", "score", "shared"),
+    ("negbio", "score", "mc"),
+    ("gaussian", "pathwise", "exact"),
+    ("categorical", "gumbel", "exact"),
+]
+
+
+class Dtypes(TorchDispatchMode):
+    """Records the operations whose results are float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.double = set()
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        result = operation(*arguments, **(options or {}))
+        for each in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(each, torch.Tensor) and each.dtype == torch.float64:
+                self.double.add(str(operation))
+        return result
+
+
+def step(model, estimator, kl):
+    config = Config(model=model, estimator=estimator, kl=kl, latent_dim=6, encoder="lin", decoder="lin")
+    vae = build(config, (4,)).model
+    optimizer = torch.optim.Adam(vae.parameters(), fused=True)
+    with Dtypes() as seen:
+        make_elbo(config, vae)(torch.randn(20, 4)).backward()
+        optimizer.step()
+    return seen.double
+
+
+@pytest.mark.parametrize(("model", "estimator", "kl"), STEPS)
+def test_no_operation_is_in_double_precision(model, estimator, kl, monkeypatch):
+    """Two parts differ on other devices: counts are not those of a process, and the integral of the exact KL divergence
+    is in float64, as its range cannot be read there without waiting.
+    """
+    monkeypatch.setattr(poisson_sampler, "LARGE", 10**9)
+    with pyro.validation_enabled(False), pyro.settings.context(module_local_params=True):
+        assert not step(model, estimator, kl)
+
+
+def test_the_operations_are_seen():
+    with Dtypes() as seen:
+        torch.ones(2).double().exp()
+    assert {"aten._to_copy.default", "aten.exp.default"} <= seen.double
