@@ -1,6 +1,5 @@
 """KL divergence between negative binomials of one mean and two dispersions."""
 
-import math
 
 import jax
 import jax.numpy as jnp
