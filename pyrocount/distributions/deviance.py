@@ -14,7 +14,7 @@ from torch.autograd import Function
 from torch.nn.functional import logsigmoid
 
 from .overrides import batched, overridable
-from .special import compact, expm1_residual, log1p, log1p_residual, log_probs, select_each
+from .special import compact, expm1_residual, in_blocks, log1p_residual
 
 
 def log_ratio(a: Tensor, b: Tensor, log_a: Tensor, log_b: Tensor) -> Tensor:
@@ -49,9 +49,8 @@ class _PoissonDeviance(Function):
     """Half the deviance, followed by its derivative with respect to the other mean."""
 
     @staticmethod
-    def forward(mean: Tensor, other: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-        value, for_other = select_each(delta.abs() < 1, _near_poisson, _far_poisson, mean, compact(other), delta)
-        return value, for_other
+    def forward(mean: Tensor, other: Tensor, delta: Tensor) -> tuple[Tensor, ...]:
+        return in_blocks(_poisson, mean, compact(other), delta)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
@@ -65,22 +64,27 @@ class _PoissonDeviance(Function):
         if torch.is_grad_enabled():
             # A second derivative may be needed.
             delta, for_other = mean.log() - other.log(), 1 - mean / other
-        return grad * delta.where(mean > 0, 0.0), grad * for_other, None
+        return grad * _finite(delta), grad * for_other, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[tuple[Tensor, ...], Any]:
         return _PoissonDeviance.apply(*batched(info, in_dims, inputs)), (0, 0)
 
 
-def _near_poisson(mean: Tensor, other: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+def _poisson(mean: Tensor, other: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
     fall = (-delta).clamp_(-1, 1)
     residual = expm1_residual(fall)
     fall.add_(residual)
-    return residual.mul_(mean), fall / (1 + fall)
+    # Where the means are far apart, differences are as precise. Weights of 0 and 1 select faster than truth values.
+    far = delta.abs().sub_(1).sign_().add_(1).clamp_(max=1)
+    value = _finite((mean * _finite(delta)).sub_(mean).add_(other))
+    return residual.mul_(mean).lerp_(value, far), (fall / (1 + fall)).lerp_(_finite(1 - mean / other), far)
 
 
-def _far_poisson(mean: Tensor, other: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-    return mean * delta.where(mean > 0, 0.0) - mean + other, 1 - mean / other
+def _finite(x: Tensor) -> Tensor:
+    """Returns numbers in the finite range, whose products with 0 are 0."""
+    limits = torch.finfo(x.dtype)
+    return x.clamp(limits.min, limits.max)
 
 
 class _NegativeBinomialDeviance(Function):
@@ -88,8 +92,7 @@ class _NegativeBinomialDeviance(Function):
 
     @staticmethod
     def forward(mean: Tensor, r: Tensor, logits: Tensor, delta: Tensor) -> tuple[Tensor, ...]:
-        arguments = mean, compact(r), compact(logits), delta
-        return select_each(delta.abs() < 1, _near_negative_binomial, _far_negative_binomial, *arguments)
+        return in_blocks(_negative_binomial, mean, compact(r), compact(logits), delta)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
@@ -111,28 +114,38 @@ class _NegativeBinomialDeviance(Function):
         return _NegativeBinomialDeviance.apply(*batched(info, in_dims, inputs)), (0, 0, 0, 0)
 
 
-def _near_negative_binomial(mean: Tensor, r: Tensor, logits: Tensor, delta: Tensor) -> tuple[Tensor, ...]:
-    delta = delta.clamp(-1, 1)
-    rise = expm1_residual(delta).add_(delta)
-    fall = torch.sigmoid(-logits) * (rise / (1 + rise)).neg_()
-    rise.mul_(torch.sigmoid(logits))
-    # The residuals hold the logarithms of the two ratios: of the means and of the sums m + r and o + r.
-    of_rise, of_fall = log1p_residual(rise), log1p_residual(fall)
-    return of_rise * r + of_fall * mean, of_fall - fall, of_rise - rise, -rise * r
+def _negative_binomial(mean: Tensor, r: Tensor, logits: Tensor, delta: Tensor) -> tuple[Tensor, ...]:
+    """Computes the deviance, -(a g + b h), and its derivatives.
+
+    Where m >= o, g = log((m + r) / (o + r)), h = g - log(m / o), a = r and b = m. Where m < o, g and h are the other
+    way round, and so are a and b: g rises with the distance of the means, h falls. Weights of 0 and 1 select faster
+    than truth values.
+    """
+    limits = torch.finfo(delta.dtype)
+    distance = delta.abs().clamp_(max=limits.max)
+    above = _weight(delta)
+    p, q = torch.sigmoid(logits), torch.sigmoid(-logits)
+    u, v, a, b = (
+        torch.lerp(q, p, above),
+        torch.lerp(p, q, above),
+        torch.lerp(mean, r, above),
+        torch.lerp(r, mean, above),
+    )
+    far = _weight(distance - 1)
+    near = distance.clamp(max=1)
+    decay = torch.exp(-distance)
+    lost = (near - expm1_residual(-near)).lerp_(1 - decay, far)
+    # The series of the residuals are for close means, where the rise is below e - 1 and the fall below 1 - 1 / e.
+    rise = (u * lost).div_(decay.clamp(min=limits.tiny)).clamp_(max=2)
+    fall = (v * lost).clamp_(max=0.9)
+    of_rise, of_fall = log1p_residual(rise), log1p_residual(-fall)
+    h = (-fall - of_fall).lerp_((v * decay).add_(u).clamp_(min=limits.tiny).log_(), _weight(fall - 0.5))
+    g = (rise - of_rise).lerp_(distance + h, _weight(rise - 1))
+    value = _finite((a * of_rise).add_(b * of_fall)).lerp_(_finite(-(a * g) - b * h), far)
+    for_logits = torch.lerp(fall * r, -rise * r, above).lerp_(_finite(r * p - mean * q), far)
+    return value, -torch.lerp(g, h, above), -torch.lerp(h, g, above), for_logits
 
 
-def _far_negative_binomial(mean: Tensor, r: Tensor, logits: Tensor, delta: Tensor) -> tuple[Tensor, ...]:
-    log_p, log_1mp = log_probs(logits)
-    # The linear parts of the residuals cancel.
-    step = delta.where(mean > 0, 2.0)
-    for_mean = -_log_mixture(log_1mp, log_p, -step)
-    log_sums = _log_mixture(log_p, log_1mp, step).where(mean > 0, log_1mp)
-    value = (mean * for_mean).where(mean > 0, 0.0) - r * log_sums
-    return value, for_mean, -log_sums, r * log_p.exp() - mean * log_1mp.exp()
-
-
-def _log_mixture(log_weight: Tensor, log_rest: Tensor, step: Tensor) -> Tensor:
-    """Returns log(1 - w + w exp(step)) for the weight w = exp(log_weight)."""
-    excess = torch.exp(log_weight + step) - torch.exp(log_weight)
-    near = excess.abs() < 0.5
-    return log1p(excess.where(near, 0.0)).where(near, torch.logaddexp(log_rest, log_weight + step))
+def _weight(x: Tensor) -> Tensor:
+    """Returns 1 where x >= 0, and 0 elsewhere."""
+    return x.sign().add_(1).clamp_(max=1)

@@ -95,6 +95,8 @@ def _kl(q: _Family, p: _Family) -> Tensor:
     shared = _shared(a.total_count, b.total_count)
     if shared and are_logs:
         delta = a.location - b.location
+    elif internal == torch.float32:
+        delta = (a.location + a.log_size) - (b.location + b.log_size)
     else:
         delta = log_ratio(a.mean, b.mean, a.location + a.log_size, b.location + b.log_size)
     if b.total_count is None:

@@ -7,6 +7,8 @@ probability is the sum of a Stirling series and a deviance, which measures the d
 """
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,11 +17,12 @@ from torch.autograd import Function
 
 from . import single
 from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
-from .overrides import batched, overridable, transformed
+from .overrides import batched, overridable, readable
 from .special import (
     HALF_LOG_TWO_PI,
     STIRLING_FROM,
     compact,
+    in_blocks,
     log_probs,
     log_rising_factorial,
     select,
@@ -75,15 +78,8 @@ class _PoissonLogPMF(Function):
     @staticmethod
     def forward(count: Tensor, parameter: Tensor, is_log: bool) -> Tensor:
         dtype = torch.promote_types(count.dtype, parameter.dtype)
-        k, x = _operands(is_log, count, parameter)
-        rate, log_rate = (x.exp(), x) if is_log else (x, x.log())
-        if k.dtype == torch.float64:
-            log_pmf = select(k < STIRLING_FROM, _few_poisson, _many_poisson, k, rate, log_rate)
-        else:
-            log_pmf = single.poisson_log_pmf(k, log_rate)
-        # Where the rate overflows, both formulas give NaN.
-        log_pmf = log_pmf.where(rate < math.inf, -rate)
-        return _possible(_finite(log_pmf, dtype), k, log_rate)
+        (log_pmf,) = in_blocks(partial(_poisson, is_log, dtype), *_operands(is_log, count, parameter))
+        return log_pmf
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
@@ -92,16 +88,7 @@ class _PoissonLogPMF(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        count, parameter = ctx.saved_tensors
-        k, x = _operands(ctx.is_log, count, parameter)
-        for_count = for_parameter = None
-        if ctx.needs_input_grad[0]:
-            log_rate = x if ctx.is_log else x.log()
-            for_count = _scaled(grad, log_rate - _digamma(k + 1), k, count.dtype)
-        if ctx.needs_input_grad[1]:
-            slope = k - x.exp() if ctx.is_log else (k / x).where(k > 0, 0.0) - 1
-            for_parameter = _scaled(grad, slope, k, parameter.dtype)
-        return for_count, for_parameter, None
+        return *_gradients(partial(_poisson_slopes, ctx.is_log), ctx.is_log, ctx, grad), None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
@@ -109,18 +96,31 @@ class _PoissonLogPMF(Function):
         return _PoissonLogPMF.apply(*batched(info, in_dims[:-1], tensors), is_log), 0
 
 
+def _poisson(is_log: bool, dtype: torch.dtype, k: Tensor, x: Tensor) -> tuple[Tensor]:
+    rate, log_rate = (x.exp(), x) if is_log else (x, x.log())
+    if k.dtype == torch.float64:
+        log_pmf = select(k < STIRLING_FROM, _few_poisson, _many_poisson, k, rate, log_rate)
+    else:
+        log_pmf = single.poisson_log_pmf(k, log_rate)
+    # Where the rate overflows, both formulas give NaN.
+    log_pmf = log_pmf.where(rate < math.inf, -rate)
+    return (_possible(_finite(log_pmf, dtype), k, log_rate),)
+
+
+def _poisson_slopes(is_log: bool, needed: Sequence[bool], k: Tensor, x: Tensor) -> Iterator[Tensor]:
+    if needed[0]:
+        yield (x if is_log else x.log()) - _digamma(k + 1)
+    if needed[1]:
+        yield k - x.exp() if is_log else (k / x).where(k > 0, 0.0) - 1
+
+
 class _NegativeBinomialLogPMF(Function):
     @staticmethod
     def forward(count: Tensor, total_count: Tensor, parameter: Tensor, is_logits: bool) -> Tensor:
         dtype = torch.promote_types(torch.promote_types(count.dtype, total_count.dtype), parameter.dtype)
-        k, r, x = _operands(is_logits, count, total_count, parameter)
-        logits = x if is_logits else torch.logit(x)
-        if k.dtype == torch.float64:
-            odds = x.exp() if is_logits else x / (1 - x)
-            log_pmf = select(k < STIRLING_FROM, _few_negative_binomial, _many_negative_binomial, k, r, logits, odds)
-        else:
-            log_pmf = single.negative_binomial_log_pmf(k, r, logits)
-        return _possible(_finite(log_pmf, dtype), k, logits)
+        operands = _operands(is_logits, count, total_count, parameter)
+        (log_pmf,) = in_blocks(partial(_negative_binomial, is_logits, dtype), *operands)
+        return log_pmf
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, bool], output: Tensor) -> None:
@@ -129,29 +129,54 @@ class _NegativeBinomialLogPMF(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        count, total_count, parameter = ctx.saved_tensors
-        k, r, x = _operands(ctx.is_logits, count, total_count, parameter)
-        logits = x if ctx.is_logits else torch.logit(x)
-        log_p, log_1mp = log_probs(logits)
-        for_count = for_total_count = for_parameter = None
-        if ctx.needs_input_grad[0]:
-            slope = _digamma(k + r) - _digamma(k + 1) + log_p
-            for_count = _scaled(grad, slope, k, count.dtype)
-        if ctx.needs_input_grad[1]:
-            slope = _digamma_difference(k, r) + log_1mp
-            for_total_count = _scaled(grad, slope, k, total_count.dtype)
-        if ctx.needs_input_grad[2]:
-            if ctx.is_logits:
-                slope = k * torch.sigmoid(-x) - r * torch.sigmoid(x)
-            else:
-                slope = (k / x).where(k > 0, 0.0) - r / (1 - x)
-            for_parameter = _scaled(grad, slope, k, parameter.dtype)
-        return for_count, for_total_count, for_parameter, None
+        return *_gradients(partial(_negative_binomial_slopes, ctx.is_logits), ctx.is_logits, ctx, grad), None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
         *tensors, is_logits = inputs
         return _NegativeBinomialLogPMF.apply(*batched(info, in_dims[:-1], tensors), is_logits), 0
+
+
+def _negative_binomial(is_logits: bool, dtype: torch.dtype, k: Tensor, r: Tensor, x: Tensor) -> tuple[Tensor]:
+    logits = x if is_logits else torch.logit(x)
+    if k.dtype == torch.float64:
+        odds = x.exp() if is_logits else x / (1 - x)
+        log_pmf = select(k < STIRLING_FROM, _few_negative_binomial, _many_negative_binomial, k, r, logits, odds)
+    else:
+        log_pmf = single.negative_binomial_log_pmf(k, r, logits)
+    return (_possible(_finite(log_pmf, dtype), k, logits),)
+
+
+def _negative_binomial_slopes(
+    is_logits: bool, needed: Sequence[bool], k: Tensor, r: Tensor, x: Tensor
+) -> Iterator[Tensor]:
+    log_p, log_1mp = log_probs(x if is_logits else torch.logit(x))
+    if needed[0]:
+        yield _digamma(k + r) - _digamma(k + 1) + log_p
+    if needed[1]:
+        yield _digamma_difference(k, r) + log_1mp
+    if needed[2]:
+        if is_logits:
+            yield k * torch.sigmoid(-x) - r * torch.sigmoid(x)
+        else:
+            yield (k / x).where(k > 0, 0.0) - r / (1 - x)
+
+
+def _gradients(slopes: Callable[..., Iterator[Tensor]], is_log: bool, ctx: Any, grad: Tensor) -> list[Tensor | None]:
+    """Returns the gradients of a count and its parameters, as far as they are needed.
+
+    A missing count, NaN, has none, so that a mask need not keep it out of the computation.
+    """
+    tensors, needed = ctx.saved_tensors, ctx.needs_input_grad
+    dtypes = [tensor.dtype for tensor, need in zip(tensors, needed, strict=False) if need]
+
+    def scaled(grad: Tensor, k: Tensor, *parameters: Tensor) -> Iterator[Tensor]:
+        missing = not (readable(k) and k.sum() < math.inf)
+        for slope, dtype in zip(slopes(needed, k, *parameters), dtypes, strict=True):
+            yield _finite(grad * (slope.where(k == k, 0.0) if missing else slope), dtype)
+
+    found = iter(in_blocks(lambda *each: list(scaled(*each)), grad, *_operands(is_log, *tensors)) if dtypes else ())
+    return [next(found) if need else None for need in needed[: len(tensors)]]
 
 
 def _operands(is_log: bool, count: Tensor, *parameters: Tensor) -> list[Tensor]:
@@ -173,21 +198,9 @@ def _digamma_difference(k: Tensor, r: Tensor) -> Tensor:
 
 def _possible(log_pmf: Tensor, k: Tensor, log_mean: Tensor) -> Tensor:
     """Returns the log probabilities, -inf for counts other than 0 of a mean of 0."""
-    if _readable(k) and log_mean.numel() and log_mean.amin() > -math.inf:
+    if readable(log_mean) and log_mean.amin() > -math.inf:
         return log_pmf
     return log_pmf.where((k == 0) | (log_mean > -math.inf), -math.inf)
-
-
-def _scaled(grad: Tensor, slope: Tensor, count: Tensor, dtype: torch.dtype) -> Tensor:
-    """Returns a gradient; a missing count, NaN, has none, so that a mask need not keep it out of the computation."""
-    if not (_readable(count) and count.sum() < math.inf):
-        slope = slope.where(count == count, 0.0)
-    return _finite(grad * slope, dtype)
-
-
-def _readable(x: Tensor) -> bool:
-    """Returns whether to read values takes little time, and can be done."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not transformed()
 
 
 def _finite(x: Tensor, dtype: torch.dtype) -> Tensor:

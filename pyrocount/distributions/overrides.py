@@ -17,6 +17,11 @@ def transformed() -> bool:
     return active
 
 
+def readable(x: Tensor) -> bool:
+    """Returns whether there are values, which can be read in little time."""
+    return x.device.type == "cpu" and x.numel() > 0 and not torch.compiler.is_compiling() and not transformed()
+
+
 def batched(info: Any, in_dims: Sequence[int | None], tensors: Sequence[Tensor]) -> list[Tensor]:
     """Returns the inputs of an elementwise function, with the dimension that vmap hides moved to the front."""
     return [

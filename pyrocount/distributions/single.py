@@ -1,7 +1,7 @@
 """Log probabilities of counts for float32 tensors, without float64: what would cancel is arranged not to.
 
-The parameters are logarithms: a log rate, or logits. Counts from ``STIRLING_FROM`` on are treated as in C. Loader, Fast
-and Accurate Computation of Binomial Probabilities, 2000. Gamma functions of smaller arguments are those of arguments
+The parameters are logarithms: a log rate, or logits. Counts from ``MANY`` on are treated as in C. Loader, Fast and
+Accurate Computation of Binomial Probabilities, 2000. Gamma functions of smaller arguments are those of arguments
 that are larger by ``SHIFT``, where a Stirling series of few terms is exact to float32, less the factors between.
 """
 
@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from .deviance import negative_binomial_deviance, poisson_deviance
+from .overrides import readable
 from .special import HALF_LOG_TWO_PI, STIRLING_FROM, log1p, log_probs, select
 
 SHIFT = 4
+# Count from which on a deviance is needed, so that nothing cancels.
+MANY = 32.0
 # log 2 in two parts: multiples of the first by whole numbers are exact.
 LOG_2, LOG_2_REST = 0.693145751953125, 1.42860676533018e-6
 # Logarithm below which the exponential is nearly a subnormal number, and a number whose inverse is finite.
@@ -20,12 +23,16 @@ SMALLEST_EXPONENT, SMALL = -80.0, 1e-36
 
 def poisson_log_pmf(k: Tensor, log_rate: Tensor) -> Tensor:
     """Returns the log probability of counts k >= 0."""
-    return select(k >= STIRLING_FROM, _many_poisson, _few_poisson, k, log_rate)
+    if readable(k) and k.amax() < MANY:
+        return _few_poisson(k, log_rate)
+    return select(k >= MANY, _many_poisson, _few_poisson, k, log_rate)
 
 
 def negative_binomial_log_pmf(k: Tensor, r: Tensor, logits: Tensor) -> Tensor:
     """Returns the log probability of counts k >= 0."""
-    return select(k >= STIRLING_FROM, _many_negative_binomial, _few_negative_binomial, k, r, logits)
+    if readable(k) and k.amax() < MANY:
+        return _few_negative_binomial(k, r, logits)
+    return select(k >= MANY, _many_negative_binomial, _few_negative_binomial, k, r, logits)
 
 
 def digamma(x: Tensor) -> Tensor:
@@ -78,7 +85,10 @@ def _many_poisson(k: Tensor, log_rate: Tensor) -> Tensor:
 def _few_negative_binomial(k: Tensor, r: Tensor, logits: Tensor) -> Tensor:
     base = r + SHIFT
     shifted = k + base
-    log_mean = select(logits < SMALLEST_EXPONENT, _sum_of_logs, _log_of_product, shifted, logits)
+    if readable(logits) and logits.amin() > SMALLEST_EXPONENT:
+        log_mean = _log_of_product(shifted, logits)
+    else:
+        log_mean = select(logits < SMALLEST_EXPONENT, _sum_of_logs, _log_of_product, shifted, logits)
     smooth = log1p(k / base).mul_(base - 0.5).sub_(k)
     series = _stirling_series(1 / shifted).sub_(_stirling_series(1 / base))
     between = 1 + k / r.clamp(min=SMALL)
@@ -109,7 +119,7 @@ def _many_negative_binomial(k: Tensor, r: Tensor, logits: Tensor) -> Tensor:
 
 
 def _log_factorial(k: Tensor) -> Tensor:
-    """Returns lgamma(k + 1) for 0 <= k <= ``STIRLING_FROM``."""
+    """Returns lgamma(k + 1) for 0 <= k <= ``MANY``."""
     y = k + (SHIFT + 1)
     square = k * (k + 5)
     factors = (square + 4).mul_(square + 6)

@@ -5,14 +5,18 @@ The first four are for float32 tensors too. On a CPU arithmetic takes a small pa
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from .overrides import readable
+
 HALF_LOG_TWO_PI = math.log(2 * math.pi) / 2
 # Argument from which on the Stirling series is exact to float64.
 STIRLING_FROM = 16.0
+# Bytes of a block; glibc takes new memory from the system for more than 128 KiB.
+BLOCK = 120_000
 
 
 def log1p(x: Tensor) -> Tensor:
@@ -129,3 +133,23 @@ def compact(x: Tensor) -> Tensor:
     if 0 not in x.stride():
         return x
     return x[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in x.stride())]
+
+
+def in_blocks(function: Callable[..., Sequence[Tensor]], *arguments: Tensor) -> tuple[Tensor, ...]:
+    """Returns results of an elementwise function of arguments that broadcast and have as many dimensions.
+
+    On a CPU many elements are computed in blocks, whose intermediate results stay in the cache, and in memory that the
+    process keeps.
+    """
+    shape = torch.broadcast_shapes(*(argument.shape for argument in arguments))
+    number, block = math.prod(shape), BLOCK // max(argument.element_size() for argument in arguments)
+    if number <= block or not readable(arguments[0]):
+        return tuple(function(*arguments))
+    dim = next(place for place, size in enumerate(shape) if size > 1)
+    rows = max(1, block * shape[dim] // number)
+    parts = []
+    for first in range(0, shape[dim], rows):
+        last = min(first + rows, shape[dim])
+        own = [each if each.shape[dim] == 1 else each.narrow(dim, first, last - first) for each in arguments]
+        parts.append(in_blocks(function, *own) if rows == 1 else function(*own))
+    return tuple(torch.cat(each, dim) for each in zip(*parts, strict=True))
