@@ -172,6 +172,8 @@ def _resolved(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fill_in(options: dict[str, Any], spec: ModelSpec) -> None:
     """Gives the options that follow from others their usual values."""
+    # The first estimator is the usual one. For counts it is stein: after equal numbers of steps the unbiased one ended
+    # within a nat of it on six of seven tasks (docs/mathematics.md), at 1.3 to 1.4 times the cost.
     estimator, likelihood = options["estimator"] or next(iter(spec.estimators)), options["likelihood"]
     # With free dispersion the posterior counts can be nearly Poisson while the prior's stay overdispersed; on the
     # digits that is worth 2 nats of test NELBO, on MNIST (conv|conv, arrival times) 1.7. Monte Carlo is as good as

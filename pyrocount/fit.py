@@ -13,7 +13,6 @@ from pyrocount.command_line import option_name, parse, run_command
 from pyrocount.config import Config, RunOptions
 from pyrocount.data import Dataset
 from pyrocount.inference import NonFiniteLossError
-from pyrocount.metrics import mean_squared_error, r_squared
 from pyrocount.process.state import own_state
 from pyrocount.run import Run, fingerprint, load_data
 
@@ -108,16 +107,13 @@ def _how_to_go_on(run: Run) -> str:
 
 def _yardsticks(backend: Backend, data: Dataset) -> dict[str, dict[str, float]]:
     """Returns the metrics of the mean of the training set: of counts, of the mean rates with either distribution."""
-    test, exposure = data.held_out()
     marginal = backend.marginal(data)
     if not backend.observes_counts:
-        mean = data.mean()
-        metrics = {"mse": mean_squared_error(test, mean), "r2": r_squared(test, mean)}
+        metrics = marginal.distances(data.mean())
         if backend.has_density:
             metrics = {"nelbo": float(marginal.nll.mean())} | metrics
         return {"mean image" if len(data.shape) == 3 else "mean": metrics}
-    rates = marginal.rates if exposure is None else marginal.rates * exposure.reshape(-1, *(1,) * len(data.shape))
-    shared = {"mse": mean_squared_error(test, rates), "r2": r_squared(test, rates)}
+    shared = marginal.distances(marginal.rates)
     return {
         name: {"nelbo": float(nll.mean()), "bits_per_spike": marginal.bits_per_spike(nll)} | shared
         for name, nll in (("mean rate", marginal.rate_nll), ("mean rate, NB", marginal.overdispersed_nll))

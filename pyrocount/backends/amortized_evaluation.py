@@ -61,7 +61,8 @@ def _evaluate_batch(vae: VAE, x: Tensor, exposure: Tensor | None, samples: int) 
         "squares": squared_errors(data, predictions).T,
         "r2": r_squared_per_observation(data, predictions).T,
         "counts": vae.latent.activity(z).transpose(0, 1).cpu().numpy(),
-        "predictions": predictions[0],
+        # A copy, as a view would keep the predictions of all samples in memory.
+        "predictions": predictions[0].copy(),
     }
 
 

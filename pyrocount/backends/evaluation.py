@@ -58,9 +58,9 @@ class Evaluation:
     curves: Curves | None = None
 
 
-def joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """Returns the arrays of several batches, one after the other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def joined(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    """Returns the arrays of several batches, one after the other; takes them out of the parts, to save memory."""
+    return {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
 
 
 def summary(arrays: Mapping[str, Array], *, beta: float | None) -> Evaluation:

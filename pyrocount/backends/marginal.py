@@ -1,14 +1,19 @@
 """The marginal model of data: each value around its mean over observations, with no latents."""
 
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
 from scipy.special import xlogy
 
 from pyrocount.data import Dataset
+from pyrocount.metrics import r_squared_per_observation, squared_errors
 from pyrocount.metrics.spikes import bits_per_spike, dispersions, mean_rates, negative_binomial_nll, poisson_nll
 
-from .evaluation import Array
+from .evaluation import Array, finite_mean
+
+# Number of held-out observations that are evaluated together.
+ROWS = 10_000
 
 
 class Marginal:
@@ -26,7 +31,6 @@ class Marginal:
     @cached_property
     def nll(self) -> Array:
         """Returns the negative log-likelihood of each held-out observation, in nats, shape (M,)."""
-        x, _ = self.data.held_out()
         match self.likelihood:
             case "poisson":
                 return self.rate_nll
@@ -34,10 +38,10 @@ class Marginal:
                 return self.overdispersed_nll
             case "bernoulli":
                 mean = np.clip(self.data.mean(), 1 / (2 * len(self.data.train)), 1 - 1 / (2 * len(self.data.train)))
-                each = -xlogy(x, mean) - xlogy(1 - x, 1 - mean)
+                return self._each(lambda x, _: -xlogy(x, mean) - xlogy(1 - x, 1 - mean))
             case _:
-                each = np.square((x - self.data.mean()) / self.scale) / 2 + np.log(self.scale * np.sqrt(2 * np.pi))
-        return _by_observation(each)
+                mean, constant = self.data.mean(), np.log(self.scale * np.sqrt(2 * np.pi))
+                return self._each(lambda x, _: np.square((x - mean) / self.scale) / 2 + constant)
 
     @cached_property
     def rates(self) -> Array:
@@ -52,19 +56,17 @@ class Marginal:
     @cached_property
     def rate_nll(self) -> Array:
         """Returns the negative log-likelihood of each held-out observation by the mean rates, Poisson, shape (M,)."""
-        x, exposure = self.data.held_out()
-        return _by_observation(poisson_nll(x, self.rates, exposure))
+        return self._each(lambda x, exposure: poisson_nll(x, self.rates, exposure))
 
     @cached_property
     def overdispersed_nll(self) -> Array:
         """Returns the same with negative-binomial noise of a dispersion for each channel, shape (M,)."""
-        x, exposure = self.data.held_out()
-        return _by_observation(negative_binomial_nll(x, self.rates, self.total_counts, exposure))
+        return self._each(lambda x, exposure: negative_binomial_nll(x, self.rates, self.total_counts, exposure))
 
     @cached_property
     def spikes(self) -> Array:
         """Returns the number of spikes of each held-out observation, shape (M,)."""
-        return _by_observation(np.nan_to_num(self.data.held_out()[0]))
+        return self._each(lambda x, _: np.nan_to_num(x))
 
     def bits_per_spike(self, nll: Array) -> float:
         """Returns the gain of a model over the mean rates, from its loss on the first held-out observations, (N,)."""
@@ -73,7 +75,25 @@ class Marginal:
             float(nll.sum(dtype=np.float64)), float(self.rate_nll[first].sum()), float(self.spikes[first].sum())
         )
 
+    def distances(self, mean: Array) -> dict[str, float]:
+        """Returns the mean squared error and R^2 of a mean of each value, per unit of exposure, on held-out data."""
 
-def _by_observation(values: Array) -> Array:
-    sums: Array = values.reshape(len(values), -1).sum(1, dtype=np.float64)
-    return sums
+        def predicted(exposure: Array | None) -> Array:
+            return mean if exposure is None else mean * exposure.reshape(-1, *(1,) * len(self.data.shape))
+
+        parts = [
+            (squared_errors(x, predicted(exposure)), r_squared_per_observation(x, predicted(exposure)))
+            for x, exposure in self._parts()
+        ]
+        errors, r2 = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return {"mse": finite_mean(errors), "r2": finite_mean(r2)}
+
+    def _parts(self) -> Iterator[tuple[Array, Array | None]]:
+        """Yields the held-out observations and their exposure, some at a time."""
+        for first in range(0, len(self.data.test), ROWS):
+            yield self.data.held_out(rows=slice(first, first + ROWS))
+
+    def _each(self, function: Callable[[Array, Array | None], Array]) -> Array:
+        """Returns the sum of the values of a function over each held-out observation."""
+        parts = self._parts()
+        return np.concatenate([function(*part).reshape(len(part[0]), -1).sum(1, dtype=np.float64) for part in parts])

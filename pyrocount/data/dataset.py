@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrocount.errors import InputError
 
-from .files import Observations, read_observations
+from .files import SMALL, Observations, read_observations
 from .options import NAMED, FileOptions
 from .patches import load_patches
 from .paths import user_path
@@ -20,6 +20,8 @@ from .vision import SETS, load_vision
 
 Array = NDArray[Any]
 
+# Number of observations that are looked at together.
+ROWS = 10_000
 # Names of the scalings.
 SCALINGS = ("standard", "unit", "symmetric", "none")
 
@@ -30,8 +32,8 @@ class Dataset:
 
     Attributes:
         name: short name, for folders and titles.
-        train: training observations, shape (N, \\*shape): float32 in the units of models, or bytes, which
-            ``to_units`` converts.
+        train: training observations, shape (N, \\*shape): float32 in the units of models, or whole numbers of one or
+            two bytes, which ``to_units`` converts.
         test: held-out observations, shape (M, \\*shape), of the dtype of ``train``.
         offset: number that is subtracted from the original values.
         scale: number by which the original values are divided after the subtraction.
@@ -75,7 +77,7 @@ class Dataset:
         return tuple(self.train.shape[1:])
 
     def to_units(self, x: Tensor) -> Tensor:
-        """Returns observations as float32 in the units of models, to which bytes are converted."""
+        """Returns observations as float32 in the units of models, to which whole numbers are converted."""
         return x if x.is_floating_point() else (x.float() - self.offset) / self.scale
 
     def train_tensors(self) -> tuple[Tensor, Tensor | None]:
@@ -100,7 +102,7 @@ class Dataset:
     def mean(self) -> NDArray[np.float64]:
         """Returns the mean of the training observations in the units of models, shape (1, \\*shape)."""
         mean = self.train.mean(0, keepdims=True, dtype=np.float64)
-        units: NDArray[np.float64] = (mean - self.offset) / self.scale if self.train.dtype == np.uint8 else mean
+        units: NDArray[np.float64] = mean if self.train.dtype.kind == "f" else (mean - self.offset) / self.scale
         return units
 
     def test_units(self) -> NDArray[np.float32]:
@@ -108,10 +110,13 @@ class Dataset:
         units: NDArray[np.float32] = self.to_units(torch.from_numpy(self.test)).numpy()
         return units
 
-    def held_out(self, number: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Returns the first held-out observations (by default all), in the units of models, and their exposure."""
-        units: NDArray[np.float32] = self.to_units(torch.from_numpy(self.test[:number])).numpy()
-        return units, None if self.test_exposure is None else self.test_exposure[:number]
+    def held_out(
+        self, number: int | None = None, rows: slice | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Returns held-out observations, in the units of models, and their exposure: the first, some rows, or all."""
+        rows = slice(number) if rows is None else rows
+        units: NDArray[np.float32] = self.to_units(torch.from_numpy(self.test[rows])).numpy()
+        return units, None if self.test_exposure is None else self.test_exposure[rows]
 
     def train_units(self, number: int | None = None) -> NDArray[np.float32]:
         """Returns the first training observations (by default all), as float32 in the units of models."""
@@ -269,8 +274,11 @@ def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bo
 
 
 def _look_like_counts(values: Array) -> bool:
-    known = values[~np.isnan(values)]
-    return bool(values.ndim == 2 and (known >= 0).all() and (known == np.round(known)).all() and (known > 1).any())
+    def whole(part: Array) -> bool:
+        return part.dtype.kind in "iu" or bool((np.isnan(part) | (part == np.round(part))).all())
+
+    parts = [values[first : first + ROWS] for first in range(0, len(values), ROWS)] if values.ndim == 2 else []
+    return any((part > 1).any() for part in parts) and not any((part < 0).any() or not whole(part) for part in parts)
 
 
 def _scaling(
@@ -283,14 +291,22 @@ def _scaling(
         problem = f"{data}, whose training values are all {train.flat[0]:g}"
         raise InputError("data", problem, "values that vary, or --scaling none")
     if scaling == "standard":
-        return float(train.mean(dtype=np.float64)), float(train.std(dtype=np.float64))
+        return _moments(train)
     low, high = limits or (float(min(train.min(), test.min())), float(max(train.max(), test.max())))
     return (low, high - low) if scaling == "unit" else ((low + high) / 2, (high - low) / 2)
 
 
+def _moments(values: Array) -> tuple[float, float]:
+    """Returns the mean and the standard deviation of all values, some observations at a time."""
+    parts = [values[first : first + ROWS] for first in range(0, len(values), ROWS)]
+    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / values.size
+    squares = sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in parts)
+    return mean, float(np.sqrt(squares / values.size))
+
+
 def _in_units(values: Array, offset: float, scale: float, data: str) -> Array:
-    """Scales floats in their own precision; returns bytes as they are, since they take a quarter of the memory."""
-    if values.dtype == np.uint8:
+    """Scales floats in their own precision; returns small whole numbers as they are, since they take less memory."""
+    if values.dtype in SMALL:
         return values
     with np.errstate(over="ignore"):
         singles = ((values - offset) / scale).astype(np.float32)

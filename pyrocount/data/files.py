@@ -16,6 +16,8 @@ from .spike_times import TIMES
 Array = NDArray[Any]
 Floats = NDArray[np.float32 | np.float64]
 
+# Whole numbers that stay as they are, as torch takes them and float32 holds them.
+SMALL = (np.dtype(np.uint8), np.dtype(np.int8), np.dtype(np.int16))
 TABLE = "the shape N x features or N x channels x height x width"
 
 
@@ -24,7 +26,8 @@ class Observations:
     """Observations of a file, and what describes them.
 
     Attributes:
-        values: observations, shape (N, \\*shape); NaN where they are missing, if that is allowed.
+        values: observations, shape (N, \\*shape), floats or of a dtype in ``SMALL``; NaN where they are missing, if
+            that is allowed.
         exposure: positive lengths of their windows, shape (N,), where they are known.
         labels: numbers of their classes, from 0 where the file does not have whole numbers, shape (N,).
         label_names: names of the classes 0, 1 and so on, where the file does not have whole numbers.
@@ -35,7 +38,7 @@ class Observations:
         velocity: velocity at each observation, shape (N, components), where it is known.
     """
 
-    values: Floats
+    values: Array
     exposure: Floats | None = None
     labels: NDArray[np.int64] | None = None
     label_names: tuple[str, ...] | None = None
@@ -81,13 +84,15 @@ def read_observations(path: str | Path, options: FileOptions | None = None, argu
     """
     options = FileOptions() if options is None else options
     arrays = read_arrays(Path(path), options, argument)
-    values = _numbers(_chosen(arrays, options, path, argument), path, argument, options.missing == "mask")
+    values = _chosen(arrays, options, path, argument)
+    if values.dtype not in SMALL:
+        values = _numbers(values, path, argument, options.missing == "mask")
     trials, times, rows = len(values), 1, None
     described = {name: _named(arrays, name, options, path) for name in (*BESIDE, "groups")}
     if values.ndim == 3:
         trials, times = values.shape[:2]
         if options.time == "sum":
-            values = values.sum(1)
+            values = values.sum(1, dtype=np.result_type(values.dtype, np.float32))
         else:
             values, rows = values.reshape(trials * times, -1), np.repeat(np.arange(trials), times)
     values = _table(values, path, argument)
@@ -167,7 +172,7 @@ def _named(arrays: dict[str, Array], name: str, options: FileOptions, path: str 
     return arrays[given]
 
 
-def _table(values: Floats, path: str | Path, argument: str) -> Floats:
+def _table(values: Array, path: str | Path, argument: str) -> Array:
     if values.ndim not in (2, 4):
         raise InputError(argument, f"{path} of shape {values.shape}", TABLE)
     if values.size == 0 or len(values) < 2:
@@ -234,7 +239,7 @@ def _classes(
     return tuple(names), numbers.astype(np.int64)
 
 
-def _channels(names: Array | None, values: Floats, path: str | Path, argument: str) -> tuple[str, ...] | None:
+def _channels(names: Array | None, values: Array, path: str | Path, argument: str) -> tuple[str, ...] | None:
     if names is None or values.ndim != 2:
         return None
     if names.shape != values.shape[1:]:

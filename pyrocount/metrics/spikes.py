@@ -9,6 +9,8 @@ from scipy.special import gammaln, xlogy
 
 Array = NDArray[np.floating[Any]]
 
+# Number of observations that are summed together.
+ROWS = 10_000
 # Largest number of observations from which a dispersion is estimated, and the range of its logarithm.
 DISPERSION_ROWS, LOG_TOTAL_COUNT_RANGE = 2000, (-7.0, 12.0)
 
@@ -24,8 +26,13 @@ def mean_rates(x: Array, exposure: Array | None = None) -> Array:
     [2.0, 0.25]
     """
     windows = np.ones(len(x)) if exposure is None else np.asarray(exposure, np.float64)
-    known = ~np.isnan(x) * _along(windows, x)
-    return np.maximum(np.nansum(x, 0, dtype=np.float64), 0.5) / np.maximum(known.sum(0), np.finfo(float).tiny)
+    spikes, known = np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
+    for first in range(0, len(x), ROWS):
+        part, lengths = x[first : first + ROWS], windows[first : first + ROWS]
+        spikes += np.nansum(part, 0, dtype=np.float64)
+        known += np.tensordot(lengths, ~np.isnan(part), 1)
+    rates: Array = np.maximum(spikes, 0.5) / np.maximum(known, np.finfo(float).tiny)
+    return rates
 
 
 def poisson_nll(x: Array, rate: Array, exposure: Array | None = None) -> Array:

@@ -175,7 +175,9 @@ class EvaluationContext:
         if self.data.train.dtype == np.uint8:
             return -offset / scale, (255 - offset) / scale
         parts = self.data.train, self.data.test
-        return float(min(np.nanmin(part) for part in parts)), float(max(np.nanmax(part) for part in parts))
+        low, high = float(min(np.nanmin(part) for part in parts)), float(max(np.nanmax(part) for part in parts))
+        whole = self.data.train.dtype.kind != "f"
+        return ((low - offset) / scale, (high - offset) / scale) if whole else (low, high)
 
 
 @dataclass(frozen=True)
