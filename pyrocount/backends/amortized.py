@@ -20,7 +20,7 @@ from pyrocount.models import (
     SparseLatent,
 )
 from pyrocount.models.likelihoods import pointwise_log_likelihood
-from pyrocount.models.options import LatentOptions, RelaxationOptions
+from pyrocount.models.options import DivergenceOptions, LatentOptions, RelaxationOptions
 from pyrocount.models.vae import as_event
 
 from .amortization_gap import posterior_gap
@@ -201,7 +201,9 @@ class AmortizedBackend(Backend):
         if config[LatentOptions].estimator != "gumbel" or not self.has_counts or capped == 0:
             return found
         problem = f"{capped:.2%} of the posterior counts are larger, which training could not see"
-        return [*found, f"warning: --max-count {max_count}: {problem}"]
+        # The log density of a capped count falls without end as its rate rises.
+        remedy = "; with --kl exact rates do not run away" if config[DivergenceOptions].kl == "mc" else ""
+        return [*found, f"warning: --max-count {max_count}: {problem}{remedy}"]
 
 
 def _is_relaxed(vae: VAE) -> bool:
