@@ -45,6 +45,7 @@ from .options import (
     LearnedScaleOptions,
     LikelihoodOptions,
     NeighbourOptions,
+    PrecisionOptions,
     RelaxationOptions,
     SamplingOptions,
     SparseCodingOptions,
@@ -54,7 +55,7 @@ from .vae import VAE
 
 # Groups that every model has a use for.
 COMMON = (LatentOptions, DivergenceOptions, DecoderOptions, LikelihoodOptions)
-AMORTIZED = (EncoderOptions, SamplingOptions, LearnedScaleOptions)
+AMORTIZED = (EncoderOptions, PrecisionOptions, SamplingOptions, LearnedScaleOptions)
 COUNT_OPTIONS = (CountOptions, RelaxationOptions, NeighbourOptions)
 UNROLLED = (IterativeOptions, LearnedScaleOptions)
 
@@ -250,6 +251,7 @@ def make_vae(
         Baseline(shape) if chosen[LatentOptions].estimator == "score" else None,
         networks.input_dropout or 0.0,
         missing,
+        chosen[PrecisionOptions].precision,
     )
 
 

@@ -47,6 +47,7 @@ class VAE(PyroModule):
             replaced by the mean of the training data.
         missing: whether values may be missing (NaN): these are left out of the likelihood, and the encoder receives the
             mean of the training data in their place.
+        precision: ``"float32"``, or ``"bf16"`` for encoder and decoder in training mode; their results are float32.
 
     Attributes:
         kl_weight: positive factor on the KL divergence; may be changed between steps, to anneal the divergence.
@@ -65,6 +66,7 @@ class VAE(PyroModule):
         baseline: Baseline | None = None,
         input_dropout: float = 0.0,
         missing: bool = False,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -75,6 +77,7 @@ class VAE(PyroModule):
         self.baseline = baseline
         self.input_dropout = input_dropout
         self.missing = missing
+        self.precision = precision
         self.standardization = Standardization(self.shape)
         self.kl_weight = 1.0
         # Two models in one store must not share parameters.
@@ -121,8 +124,7 @@ class VAE(PyroModule):
 
     def features(self, x: Tensor, exposure: Tensor | None = None) -> Tensor:
         """Returns the encoder's output for data (N, \\*shape), from which the latent family makes its posterior."""
-        features: Tensor = self.encoder(self.inputs(x, exposure))
-        return features
+        return self._through(self.encoder, self.inputs(x, exposure))
 
     def inputs(self, x: Tensor, exposure: Tensor | None = None) -> Tensor:
         """Returns the standardised input of the encoder for data (N, \\*shape), of the same shape."""
@@ -138,8 +140,17 @@ class VAE(PyroModule):
     def decode(self, z: Tensor) -> Tensor:
         """Returns the predictions (..., \\*shape) from latents (..., K), which the likelihood takes as its input."""
         activity = self.latent.activity(z)
-        prediction: Tensor = self.decoder(activity.flatten(0, -2)).unflatten(0, z.shape[:-1])
-        return prediction
+        return self._through(self.decoder, activity.flatten(0, -2)).unflatten(0, z.shape[:-1])
+
+    def _through(self, network: nn.Module, x: Tensor) -> Tensor:
+        """Returns the output of a network, in the chosen precision in training mode."""
+        output: Tensor
+        if not self.training or self.precision == "float32":
+            output = network(x)
+            return output
+        with torch.autocast(x.device.type, torch.bfloat16):
+            output = network(x)
+        return output.float()
 
     def code(self, x: Tensor, exposure: Tensor | None = None) -> Tensor:
         """Returns the representation (N, K) of data (N, \\*shape) for downstream tasks, as the family defines it."""

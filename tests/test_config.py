@@ -111,11 +111,20 @@ def test_the_same_options_have_the_same_effect(outcome):
 
 
 def test_all_options_are_tried():
-    """Options of iterative models are in test_iterative_fit.py, of files in test_recordings.py and test_missing.py."""
+    """Options of iterative models are in test_iterative_fit.py, of files in test_recordings.py and test_missing.py, and
+    the precision, which not every processor has, in test_precision.py.
+    """
     tried = {name for base, changed in EFFECTS for name in changed}
     iterative = {"train_steps", "test_steps", "step_size", "leak", "drive", "step_kl"}
     files = {"split", *(field.name for field in fields(FileOptions))}
-    assert tried | iterative | files == set(all_options()) - {"data_dir", "download", "device", "name", "out", "resume"}
+    assert tried | iterative | files | {"precision"} == set(all_options()) - {
+        "data_dir",
+        "download",
+        "device",
+        "name",
+        "out",
+        "resume",
+    }
 
 
 def test_a_folder_of_images_gives_the_patches(outcome, tmp_path):

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pyrocount.config import Config, RunOptions
 from pyrocount.errors import require_extra
 from pyrocount.models import VAE
-from pyrocount.models.options import IterativeOptions
+from pyrocount.models.options import IterativeOptions, PrecisionOptions
 from pyrocount.process.state import own_state
 
 from .amortized import AmortizedBackend
 from .amortized_training import build as build_vae
 from .base import Backend, Model
-from .devices import torch_device
+from .devices import check_precision, torch_device
 
 
 def build(config: Config, shape: Sequence[int], *, fitted: bool = False) -> Backend:
@@ -24,11 +24,15 @@ def build(config: Config, shape: Sequence[int], *, fitted: bool = False) -> Back
             wherever the configuration computes.
 
     Raises:
-        InputError: naming ``model``, if JAX is not installed and the model needs it; ``device``, if there is none; or
-            an option of the model that does not go with the shape.
+        InputError: naming ``model``, if JAX is not installed and the model needs it; ``device``, if there is none;
+            ``precision``, if the device has no such arithmetic; or an option of the model that does not go with the
+            shape.
     """
     if config.spec.inference != "iterative":
-        return AmortizedBackend(build_vae(config, shape, torch_device("cpu" if fitted else config[RunOptions].device)))
+        device = torch_device("cpu" if fitted else config[RunOptions].device)
+        if not fitted:
+            check_precision(config[PrecisionOptions].precision, device)
+        return AmortizedBackend(build_vae(config, shape, device))
     with require_extra("numpyro", "model", config.model):
         from .iterative import IterativeBackend
         from .iterative_training import build as build_iterative

@@ -12,6 +12,7 @@ from measure import compare, table
 from pyrocount.backends import build
 from pyrocount.backends.amortized_training import make_elbo
 from pyrocount.config import Config
+from pyrocount.errors import InputError
 from pyrocount.inference import train
 
 LATENTS, SIDE, BATCH, STEPS = 512, 16, 200, 200  # small: 8, 4, 4, 3
@@ -19,13 +20,15 @@ VALUES = SIDE**2
 # Speeds that are aimed at, as ratios to the speed of a step with the exact gradient, and to one of Stein-Chen.
 AIMS = {"stein": "0.77x", "arrival": "0.25x"}
 UNBIASED_AIMS = {"lin": "0.71x", "conv": "0.63x"}
+PRECISION_AIM = "1.67x"
 
 
 class Trainer:
     """Model with one estimator, its loss and its optimiser."""
 
-    def __init__(self, estimator: str, x: torch.Tensor, network: str = "lin") -> None:
-        config = Config(model="poisson", estimator=estimator, encoder=network, decoder=network, latent_dim=LATENTS)
+    def __init__(self, estimator: str, x: torch.Tensor, network: str = "lin", precision: str = "float32") -> None:
+        options = {"estimator": estimator, "encoder": network, "decoder": network, "precision": precision}
+        config = Config(model="poisson", latent_dim=LATENTS, **options)
         torch.manual_seed(0)
         self.vae = build(config, x.shape[1:]).model
         self.elbo = make_elbo(config, self.vae)
@@ -75,6 +78,12 @@ def main() -> None:
     for network, data in (("lin", x), ("conv", images)):
         unbiased, stein = (Trainer(name, data, network) for name in ("unbiased", "stein"))
         rows.append(line(f"step, {network}, unbiased / stein", unbiased.step, stein.step, UNBIASED_AIMS[network]))
+    try:
+        bf16 = Trainer("stein", images, "conv", "bf16")
+    except InputError as error:
+        print(error)
+    else:
+        rows.append(line("step, conv, bf16 / float32", bf16.step, Trainer("stein", images, "conv").step, PRECISION_AIM))
     loop = trainers["exact"]
     rows.append(compare("training loop / its steps, exact", loop.loop, loop.steps, "0.91x", device, repeats=5))
     print(f"Poisson VAE, linear unless said, {LATENTS} latents, {VALUES} values, batch {BATCH}, on {device.type}")
