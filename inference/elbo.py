@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from pyro.infer import TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.infer.util import is_validation_enabled, torch_item
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
@@ -14,7 +14,52 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 
-class StrictMeanField_ELBO(TraceMeanField_ELBO):  # noqa: N801  (named as Pyro names ELBOs)
+class _OnDevice:
+    """ELBO whose differentiable loss is computed without reading a value, which would wait for the device.
+
+    Pyro's classes read the loss of each particle, for its value and to look for NaN.
+    """
+
+    num_particles: int
+    _get_traces: Any
+
+    def loss_of_particle(self, model_trace: Trace, guide_trace: Trace) -> Tensor:
+        """Returns the negative ELBO of the samples in two traces, with its gradient."""
+        raise NotImplementedError
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns the negative ELBO of one minibatch, with its gradient."""
+        losses = [self.loss_of_particle(*traces) for traces in self._get_traces(model, guide, args, kwargs)]
+        return torch.stack(losses).sum() / self.num_particles
+
+    def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[float, Tensor]:
+        loss = self.loss_of_particle(model_trace, guide_trace)
+        return torch_item(loss), loss
+
+
+class Pathwise_ELBO(_OnDevice, Trace_ELBO):  # noqa: N801
+    """``Trace_ELBO`` for guides all of whose samples carry a gradient.
+
+    Raises:
+        NotImplementedError: when a loss is computed, naming the site, if samples of the guide carry no gradient.
+    """
+
+    def loss_of_particle(self, model_trace: Trace, guide_trace: Trace) -> Tensor:
+        """Returns the log probability of the guide less that of the model."""
+        loss = torch.zeros(())
+        for name, site in guide_trace.nodes.items():
+            if site["type"] == "sample" and not site["is_observed"]:
+                distribution: Any = site["fn"]
+                if not distribution.has_rsample:
+                    raise NotImplementedError(f"site {name!r}: samples of {distribution} carry no gradient")
+                loss = loss.to(site["log_prob_sum"].device) + site["log_prob_sum"]
+        for site in model_trace.nodes.values():
+            if site["type"] == "sample":
+                loss = loss.to(site["log_prob_sum"].device) - site["log_prob_sum"]
+        return loss
+
+
+class StrictMeanField_ELBO(_OnDevice, TraceMeanField_ELBO):  # noqa: N801  (named as Pyro names ELBOs)
     """``TraceMeanField_ELBO`` that never falls back to Monte Carlo.
 
     Where the KL divergence of a latent site is not known, Pyro's class silently takes a Monte Carlo estimate. Where a
@@ -39,7 +84,8 @@ class StrictMeanField_ELBO(TraceMeanField_ELBO):  # noqa: N801  (named as Pyro n
         model_trace.compute_log_prob(site_filter=lambda name, site: site["is_observed"])
         return model_trace, guide_trace
 
-    def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[float, Tensor]:
+    def loss_of_particle(self, model_trace: Trace, guide_trace: Trace) -> Tensor:
+        """Returns the divergences of the latent sites less the log probability of the data."""
         check_guide(model_trace, guide_trace)
         elbo = torch.zeros(())
         for name, site in model_trace.nodes.items():
@@ -47,7 +93,7 @@ class StrictMeanField_ELBO(TraceMeanField_ELBO):  # noqa: N801  (named as Pyro n
                 observed = site["is_observed"]
                 term = site["log_prob_sum"] if observed else -divergence(name, site, guide_trace.nodes[name]).sum()
                 elbo = elbo.to(term.device) + term
-        return -torch_item(elbo), -elbo
+        return -elbo
 
 
 def check_guide(model_trace: Trace, guide_trace: Trace) -> None:

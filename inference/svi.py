@@ -73,7 +73,8 @@ def train(
         x, *others = (part.index_select(0, batch.to(part.device)).to(device, non_blocking=True) for part in data)
         loss = elbo(prepare(x), *others) / len(batch)
         loss.backward()
-        value, norm = loss.item(), _gradient_norm(parameters)
+        # The only values that are read in a step, at once, as reading waits for the device.
+        value, norm = torch.stack([loss.detach(), _gradient_norm(parameters).to(loss)]).tolist()
         if math.isfinite(value) and math.isfinite(norm):
             if norm > max_gradient_norm:
                 _scale_gradients(parameters, max_gradient_norm / norm)
@@ -107,9 +108,9 @@ def train(
     return history
 
 
-def _gradient_norm(parameters: Sequence[Tensor]) -> float:
+def _gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
     norms = [parameter.grad.norm() for parameter in parameters if parameter.grad is not None]
-    return torch.stack(norms).norm().item() if norms else 0.0
+    return torch.stack(norms).norm() if norms else torch.zeros(())
 
 
 def _scale_gradients(parameters: Sequence[Tensor], factor: float) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from pyro.infer.util import torch_item
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
@@ -83,7 +82,7 @@ class UnbiasedCount_ELBO(StrictMeanField_ELBO):  # noqa: N801  (named as Pyro na
                     trace = poutine.trace(replayed).get_trace(*args, **kwargs)
                     others = self._terms(trace, _with_value(guide_trace, name, z), corrected=name)
                     loss = loss + counts.correction(number, *_change(name, z, guide_trace, terms, others))
-        # For _differentiable_loss_particle, which receives the traces alone.
+        # For loss_of_particle, which receives the traces alone.
         guide_trace.loss = loss  # type: ignore[attr-defined]
         return model_trace, guide_trace
 
@@ -106,10 +105,11 @@ class UnbiasedCount_ELBO(StrictMeanField_ELBO):  # noqa: N801  (named as Pyro na
             terms[name] = _Term(term, frozenset(frame.name for frame in site["cond_indep_stack"] if frame.vectorized))
         return terms
 
-    def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[float, Tensor]:
+    def loss_of_particle(self, model_trace: Trace, guide_trace: Trace) -> Tensor:
+        """Returns the loss that was computed with the traces, and that has the corrections."""
         check_guide(model_trace, guide_trace)
         loss: Tensor = guide_trace.loss  # type: ignore[attr-defined]
-        return torch_item(loss), loss
+        return loss
 
 
 @dataclass(frozen=True)

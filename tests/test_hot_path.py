@@ -1,14 +1,17 @@
-"""What a training step computes: no float64 for a model in float32, as graphics cards are many times slower at it."""
+"""What a training step costs on a graphics card: no float64, which is many times slower there, and few waits for it."""
 
 import pyro
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyrocount.backends import build
 from pyrocount.backends.amortized_training import make_elbo
 from pyrocount.config import Config
+from pyrocount.data import from_array
 from pyrocount.distributions import poisson_sampler
+from pyrocount.inference import NonFiniteLossError
 
 COUNTS = ["stein", "unbiased", "arrival", "arrival-hard", "gumbel", "straight-through"]
 STEPS = [
@@ -61,3 +64,38 @@ def test_the_operations_are_seen():
     with Dtypes() as seen:
         torch.ones(2).double().exp()
     assert {"aten._to_copy.default", "aten.exp.default"} <= seen.double
+
+
+class Reads(TorchFunctionMode):
+    """Counts the values that the host reads."""
+
+    NAMES = ("item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__")
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def __torch_function__(self, function, types, arguments=(), options=None):
+        self.number += getattr(function, "__name__", "") in self.NAMES
+        return function(*arguments, **(options or {}))
+
+
+def trained(steps, **options):
+    """Trains a Gaussian VAE, whose latents read nothing on a CPU either; returns the number of reads."""
+    config = Config(**{"latent_dim": 3, "encoder": "lin", "decoder": "lin", "epochs": 1, "batch_size": 10} | options)
+    data = from_array(torch.randn(10 * steps, 4).numpy())
+    backend = build(config, data.shape)
+    with Reads() as seen:
+        backend.train(config, data, monitor=lambda: {"mean_rate": 0.0}, save=lambda state: None, progress=False)
+    return seen.number
+
+
+@pytest.mark.parametrize("options", [{"kl": "exact"}, {"kl": "mc"}, {"kl": "mc", "samples": 3}], ids=str)
+def test_a_step_reads_once(options):
+    few, many = (trained(steps, model="gaussian", estimator="pathwise", **options) for steps in (3, 13))
+    assert many - few == 10
+
+
+def test_a_loss_that_is_not_finite_is_caught_at_its_step():
+    with pytest.raises(NonFiniteLossError, match="step 1 "):
+        trained(3, model="gaussian", estimator="pathwise", scale=1e-30)

@@ -9,14 +9,21 @@ from typing import Any
 import pyro
 import torch
 from numpy.typing import NDArray
-from pyro.infer import ELBO, Trace_ELBO
+from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyrocount.config import Config
 from pyrocount.data import Dataset
 from pyrocount.data.options import DataOptions, FileOptions
 from pyrocount.errors import InputError
-from pyrocount.inference import SPARSE_CODERS, ScoreFunction_ELBO, StrictMeanField_ELBO, UnbiasedCount_ELBO, cosine
+from pyrocount.inference import (
+    SPARSE_CODERS,
+    Pathwise_ELBO,
+    ScoreFunction_ELBO,
+    StrictMeanField_ELBO,
+    UnbiasedCount_ELBO,
+    cosine,
+)
 from pyrocount.inference import train as train_module
 from pyrocount.inference.options import ObjectiveOptions, TrainingOptions
 from pyrocount.models import VAE, CollapsedVAE, make_vae
@@ -111,7 +118,7 @@ def make_elbo(config: Config, vae: VAE) -> nn.Module:
     estimator, samples = config[LatentOptions].estimator, config[SamplingOptions].samples
     if estimator == "exact":
         collapsed = CollapsedVAE(vae)
-        return Trace_ELBO()(collapsed.model, collapsed.guide)  # type: ignore[arg-type]
+        return Pathwise_ELBO()(collapsed.model, collapsed.guide)  # type: ignore[arg-type]
     particles = {"num_particles": samples, "vectorize_particles": samples > 1, "max_plate_nesting": 1}
     if estimator == "score":
         elbo: ELBO = ScoreFunction_ELBO(num_particles=samples)
@@ -119,7 +126,7 @@ def make_elbo(config: Config, vae: VAE) -> nn.Module:
         neighbours, analytic = config[NeighbourOptions].neighbours, config[DivergenceOptions].kl != "mc"
         elbo = UnbiasedCount_ELBO(neighbours=neighbours, analytic_kl=analytic, **particles)
     else:
-        kind = Trace_ELBO if config[DivergenceOptions].kl == "mc" else StrictMeanField_ELBO
+        kind = Pathwise_ELBO if config[DivergenceOptions].kl == "mc" else StrictMeanField_ELBO
         elbo = kind(**particles)
     # Pyro takes any callables here, whatever its annotations say.
     return elbo(vae.model, vae.guide)  # type: ignore[arg-type]
