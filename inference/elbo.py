@@ -46,16 +46,11 @@ class Pathwise_ELBO(_OnDevice, Trace_ELBO):  # noqa: N801
 
     def loss_of_particle(self, model_trace: Trace, guide_trace: Trace) -> Tensor:
         """Returns the log probability of the guide less that of the model."""
-        loss = torch.zeros(())
         for name, site in guide_trace.nodes.items():
-            if site["type"] == "sample" and not site["is_observed"]:
-                distribution: Any = site["fn"]
-                if not distribution.has_rsample:
-                    raise NotImplementedError(f"site {name!r}: samples of {distribution} carry no gradient")
-                loss = loss.to(site["log_prob_sum"].device) + site["log_prob_sum"]
-        for site in model_trace.nodes.values():
-            if site["type"] == "sample":
-                loss = loss.to(site["log_prob_sum"].device) - site["log_prob_sum"]
+            distribution: Any = site.get("fn")
+            if site["type"] == "sample" and not site["is_observed"] and not distribution.has_rsample:
+                raise NotImplementedError(f"site {name!r}: samples of {distribution} carry no gradient")
+        loss: Any = guide_trace.log_prob_sum() - model_trace.log_prob_sum()
         return loss
 
 

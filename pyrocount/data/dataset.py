@@ -277,7 +277,7 @@ def _look_like_counts(values: Array) -> bool:
     def whole(part: Array) -> bool:
         return part.dtype.kind in "iu" or bool((np.isnan(part) | (part == np.round(part))).all())
 
-    parts = [values[first : first + ROWS] for first in range(0, len(values), ROWS)] if values.ndim == 2 else []
+    parts = _parts(values) if values.ndim == 2 else []
     return any((part > 1).any() for part in parts) and not any((part < 0).any() or not whole(part) for part in parts)
 
 
@@ -296,9 +296,14 @@ def _scaling(
     return (low, high - low) if scaling == "unit" else ((low + high) / 2, (high - low) / 2)
 
 
+def _parts(values: Array) -> list[Array]:
+    """Returns views of observations, some at a time."""
+    return np.split(values, range(ROWS, len(values), ROWS))
+
+
 def _moments(values: Array) -> tuple[float, float]:
     """Returns the mean and the standard deviation of all values, some observations at a time."""
-    parts = [values[first : first + ROWS] for first in range(0, len(values), ROWS)]
+    parts = _parts(values)
     mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / values.size
     squares = sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in parts)
     return mean, float(np.sqrt(squares / values.size))

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import logsigmoid
 
+from .elementwise import compact, finite, in_blocks, weight
 from .overrides import batched, overridable
-from .special import compact, expm1_residual, in_blocks, log1p_residual
+from .special import expm1_residual, log1p_residual
 
 
 def log_ratio(a: Tensor, b: Tensor, log_a: Tensor, log_b: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ class _PoissonDeviance(Function):
         if torch.is_grad_enabled():
             # A second derivative may be needed.
             delta, for_other = mean.log() - other.log(), 1 - mean / other
-        return grad * _finite(delta), grad * for_other, None
+        return grad * finite(delta), grad * for_other, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[tuple[Tensor, ...], Any]:
@@ -75,16 +76,10 @@ def _poisson(mean: Tensor, other: Tensor, delta: Tensor) -> tuple[Tensor, Tensor
     fall = (-delta).clamp_(-1, 1)
     residual = expm1_residual(fall)
     fall.add_(residual)
-    # Where the means are far apart, differences are as precise. Weights of 0 and 1 select faster than truth values.
-    far = delta.abs().sub_(1).sign_().add_(1).clamp_(max=1)
-    value = _finite((mean * _finite(delta)).sub_(mean).add_(other))
-    return residual.mul_(mean).lerp_(value, far), (fall / (1 + fall)).lerp_(_finite(1 - mean / other), far)
-
-
-def _finite(x: Tensor) -> Tensor:
-    """Returns numbers in the finite range, whose products with 0 are 0."""
-    limits = torch.finfo(x.dtype)
-    return x.clamp(limits.min, limits.max)
+    # Where the means are far apart, differences are as precise.
+    far = weight(delta.abs().sub_(1))
+    value = finite((mean * finite(delta)).sub_(mean).add_(other))
+    return residual.mul_(mean).lerp_(value, far), (fall / (1 + fall)).lerp_(finite(1 - mean / other), far)
 
 
 class _NegativeBinomialDeviance(Function):
@@ -118,20 +113,15 @@ def _negative_binomial(mean: Tensor, r: Tensor, logits: Tensor, delta: Tensor) -
     """Computes the deviance, -(a g + b h), and its derivatives.
 
     Where m >= o, g = log((m + r) / (o + r)), h = g - log(m / o), a = r and b = m. Where m < o, g and h are the other
-    way round, and so are a and b: g rises with the distance of the means, h falls. Weights of 0 and 1 select faster
-    than truth values.
+    way round, and so are a and b: g rises with the distance of the means, h falls.
     """
     limits = torch.finfo(delta.dtype)
     distance = delta.abs().clamp_(max=limits.max)
-    above = _weight(delta)
+    above = weight(delta)
     p, q = torch.sigmoid(logits), torch.sigmoid(-logits)
-    u, v, a, b = (
-        torch.lerp(q, p, above),
-        torch.lerp(p, q, above),
-        torch.lerp(mean, r, above),
-        torch.lerp(r, mean, above),
-    )
-    far = _weight(distance - 1)
+    u, v = torch.lerp(q, p, above), torch.lerp(p, q, above)
+    a, b = torch.lerp(mean, r, above), torch.lerp(r, mean, above)
+    far = weight(distance - 1)
     near = distance.clamp(max=1)
     decay = torch.exp(-distance)
     lost = (near - expm1_residual(-near)).lerp_(1 - decay, far)
@@ -139,13 +129,8 @@ def _negative_binomial(mean: Tensor, r: Tensor, logits: Tensor, delta: Tensor) -
     rise = (u * lost).div_(decay.clamp(min=limits.tiny)).clamp_(max=2)
     fall = (v * lost).clamp_(max=0.9)
     of_rise, of_fall = log1p_residual(rise), log1p_residual(-fall)
-    h = (-fall - of_fall).lerp_((v * decay).add_(u).clamp_(min=limits.tiny).log_(), _weight(fall - 0.5))
-    g = (rise - of_rise).lerp_(distance + h, _weight(rise - 1))
-    value = _finite((a * of_rise).add_(b * of_fall)).lerp_(_finite(-(a * g) - b * h), far)
-    for_logits = torch.lerp(fall * r, -rise * r, above).lerp_(_finite(r * p - mean * q), far)
+    h = (-fall - of_fall).lerp_((v * decay).add_(u).clamp_(min=limits.tiny).log_(), weight(fall - 0.5))
+    g = (rise - of_rise).lerp_(distance + h, weight(rise - 1))
+    value = finite((a * of_rise).add_(b * of_fall)).lerp_(finite(-(a * g) - b * h), far)
+    for_logits = torch.lerp(fall * r, -rise * r, above).lerp_(finite(r * p - mean * q), far)
     return value, -torch.lerp(g, h, above), -torch.lerp(h, g, above), for_logits
-
-
-def _weight(x: Tensor) -> Tensor:
-    """Returns 1 where x >= 0, and 0 elsewhere."""
-    return x.sign().add_(1).clamp_(max=1)

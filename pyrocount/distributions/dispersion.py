@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from .elementwise import in_blocks
 from .overrides import batched, overridable, readable, transformed
-from .special import in_blocks, log1p
+from .special import log1p
 
 # The total_count that stands for a Poisson distribution; at this value every term below has reached its limit.
 POISSON = 1e30

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from .special import compact, log1p_residual
+from .elementwise import compact
+from .special import log1p_residual
 
 # Number of variables from which it is faster to draw them together.
 LARGE = 4096

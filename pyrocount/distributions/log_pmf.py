@@ -17,15 +17,13 @@ from torch.autograd import Function
 
 from . import single
 from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
+from .elementwise import compact, finite, in_blocks, select
 from .overrides import batched, overridable, readable
 from .special import (
     HALF_LOG_TWO_PI,
     STIRLING_FROM,
-    compact,
-    in_blocks,
     log_probs,
     log_rising_factorial,
-    select,
     stirling_error,
     stirling_series,
 )
@@ -104,7 +102,7 @@ def _poisson(is_log: bool, dtype: torch.dtype, k: Tensor, x: Tensor) -> tuple[Te
         log_pmf = single.poisson_log_pmf(k, log_rate)
     # Where the rate overflows, both formulas give NaN.
     log_pmf = log_pmf.where(rate < math.inf, -rate)
-    return (_possible(_finite(log_pmf, dtype), k, log_rate),)
+    return (_possible(finite(log_pmf, dtype), k, log_rate),)
 
 
 def _poisson_slopes(is_log: bool, needed: Sequence[bool], k: Tensor, x: Tensor) -> Iterator[Tensor]:
@@ -144,7 +142,7 @@ def _negative_binomial(is_logits: bool, dtype: torch.dtype, k: Tensor, r: Tensor
         log_pmf = select(k < STIRLING_FROM, _few_negative_binomial, _many_negative_binomial, k, r, logits, odds)
     else:
         log_pmf = single.negative_binomial_log_pmf(k, r, logits)
-    return (_possible(_finite(log_pmf, dtype), k, logits),)
+    return (_possible(finite(log_pmf, dtype), k, logits),)
 
 
 def _negative_binomial_slopes(
@@ -173,7 +171,7 @@ def _gradients(slopes: Callable[..., Iterator[Tensor]], is_log: bool, ctx: Any, 
     def scaled(grad: Tensor, k: Tensor, *parameters: Tensor) -> Iterator[Tensor]:
         missing = not (readable(k) and k.sum() < math.inf)
         for slope, dtype in zip(slopes(needed, k, *parameters), dtypes, strict=True):
-            yield _finite(grad * (slope.where(k == k, 0.0) if missing else slope), dtype)
+            yield finite(grad * (slope.where(k == k, 0.0) if missing else slope), dtype)
 
     found = iter(in_blocks(lambda *each: list(scaled(*each)), grad, *_operands(is_log, *tensors)) if dtypes else ())
     return [next(found) if need else None for need in needed[: len(tensors)]]
@@ -201,9 +199,3 @@ def _possible(log_pmf: Tensor, k: Tensor, log_mean: Tensor) -> Tensor:
     if readable(log_mean) and log_mean.amin() > -math.inf:
         return log_pmf
     return log_pmf.where((k == 0) | (log_mean > -math.inf), -math.inf)
-
-
-def _finite(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Converts numbers to a dtype, clamped to the finite range of this dtype; NaN stays NaN."""
-    limits = torch.finfo(dtype)
-    return x.clamp(limits.min, limits.max).to(dtype)

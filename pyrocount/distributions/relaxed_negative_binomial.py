@@ -10,12 +10,12 @@ from torch.distributions.utils import broadcast_all, lazy_property
 from pyrocount.errors import exactly_one
 
 from .count_distribution import CountDistribution
+from .elementwise import compact
 from .gamma_sampler import standard_gamma
 from .log_pmf import negative_binomial_log_pmf
 from .overrides import transformed
 from .relaxations import ArrivalTimes, Relaxation, SteinChen
 from .relaxations.base import drawn_under_transforms, with_derivative
-from .special import compact
 
 
 class RelaxedNegativeBinomial(CountDistribution):

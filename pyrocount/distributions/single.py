@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from .deviance import negative_binomial_deviance, poisson_deviance
+from .elementwise import finite, select
 from .overrides import readable
-from .special import HALF_LOG_TWO_PI, STIRLING_FROM, log1p, log_probs, select
+from .special import HALF_LOG_TWO_PI, STIRLING_FROM, log1p, log_probs
 
 SHIFT = 4
 # Count from which on a deviance is needed, so that nothing cancels.
@@ -74,7 +75,8 @@ def log_ratio(a: Tensor, b: Tensor, log: Tensor) -> Tensor:
 
 
 def _few_poisson(k: Tensor, log_rate: Tensor) -> Tensor:
-    return (k * _above(log_rate)).sub_(log_rate.exp()).sub_(_log_factorial(k))
+    # The product of a count of 0 with a finite logarithm is 0.
+    return (k * finite(log_rate)).sub_(log_rate.exp()).sub_(_log_factorial(k))
 
 
 def _many_poisson(k: Tensor, log_rate: Tensor) -> Tensor:
@@ -93,7 +95,7 @@ def _few_negative_binomial(k: Tensor, r: Tensor, logits: Tensor) -> Tensor:
     series = _stirling_series(1 / shifted).sub_(_stirling_series(1 / base))
     between = 1 + k / r.clamp(min=SMALL)
     between = between.log_().add_(((1 + k / (r + 1)).mul_(1 + k / (r + 2)).mul_(1 + k / (r + 3))).log_())
-    result = (k * _above(log_mean)).add_(r * log_probs(logits)[1])
+    result = (k * finite(log_mean)).add_(r * log_probs(logits)[1])
     return result.add_(smooth).add_(series).sub_(between).sub_(_log_factorial(k))
 
 
@@ -104,11 +106,6 @@ def _log_of_product(y: Tensor, logits: Tensor) -> Tensor:
 def _sum_of_logs(y: Tensor, logits: Tensor) -> Tensor:
     """Returns log(y p) where p underflows."""
     return y.log() + logits
-
-
-def _above(x: Tensor) -> Tensor:
-    """Returns numbers whose product with a count of 0 is 0, also for a logarithm of 0."""
-    return x.clamp(min=torch.finfo(x.dtype).min)
 
 
 def _many_negative_binomial(k: Tensor, r: Tensor, logits: Tensor) -> Tensor:

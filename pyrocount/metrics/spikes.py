@@ -27,8 +27,8 @@ def mean_rates(x: Array, exposure: Array | None = None) -> Array:
     """
     windows = np.ones(len(x)) if exposure is None else np.asarray(exposure, np.float64)
     spikes, known = np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
-    for first in range(0, len(x), ROWS):
-        part, lengths = x[first : first + ROWS], windows[first : first + ROWS]
+    parts = range(ROWS, len(x), ROWS)
+    for part, lengths in zip(np.split(x, parts), np.split(windows, parts), strict=True):
         spikes += np.nansum(part, 0, dtype=np.float64)
         known += np.tensordot(lengths, ~np.isnan(part), 1)
     rates: Array = np.maximum(spikes, 0.5) / np.maximum(known, np.finfo(float).tiny)

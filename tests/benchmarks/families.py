@@ -9,11 +9,9 @@ from typing import Any
 
 import pyro
 import torch
-from measure import compare, table
+from measure import Trainer, compare, table
 from torch import Tensor, nn
 
-from pyrocount.backends import build
-from pyrocount.backends.amortized_training import make_elbo
 from pyrocount.config import Config
 
 LATENTS, SIDE, BATCH, REPEATS = 512, 16, 200, 40  # small: 8, 4, 4, 1
@@ -63,21 +61,9 @@ class _SteinChen(torch.autograd.Function):
         return grad * (rate + count) / 2
 
 
-class Trainer:
-    """A model of the package, its loss and its optimiser."""
-
-    def __init__(self, x: Tensor, model: str, kl: str, network: str = "lin") -> None:
-        config = Config(model=model, kl=kl, encoder=network, decoder=network, latent_dim=LATENTS)
-        torch.manual_seed(0)
-        vae = build(config, x.shape[1:]).model
-        self.elbo = make_elbo(config, vae)
-        self.optimizer = torch.optim.Adam(vae.parameters(), lr=1e-4, fused=True)
-        self.x = x
-
-    def step(self) -> None:
-        self.optimizer.zero_grad()
-        (self.elbo(self.x) / len(self.x)).backward()
-        self.optimizer.step()
+def trainer(x: Tensor, model: str, kl: str, network: str = "lin") -> Trainer:
+    """Returns a model of the package that trains on a batch."""
+    return Trainer(Config(model=model, kl=kl, encoder=network, decoder=network, latent_dim=LATENTS), x)
 
 
 def main() -> None:
@@ -87,11 +73,11 @@ def main() -> None:
     pyro.settings.set(module_local_params=True)
     x = torch.randn(BATCH, SIDE**2, device=device)
     line = partial(compare, device=device, repeats=REPEATS)
-    rows = [line("step, lin, poisson / bare loop", Trainer(x, "poisson", "exact").step, Bare(x).step, AIM)]
+    rows = [line("step, lin, poisson / bare loop", trainer(x, "poisson", "exact").step, Bare(x).step, AIM)]
     for network, aims in AIMS.items():
-        poisson = Trainer(x, "poisson", "exact", network)
+        poisson = trainer(x, "poisson", "exact", network)
         for kl, aim in aims.items():
-            negbio = Trainer(x, "negbio", kl, network)
+            negbio = trainer(x, "negbio", kl, network)
             rows.append(line(f"step, {network}, negbio --kl {kl} / poisson", negbio.step, poisson.step, aim))
     print(f"{LATENTS} latents, {SIDE**2} values, batch {BATCH}, on {device.type}")
     print(table(rows))

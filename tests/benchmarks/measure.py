@@ -9,7 +9,28 @@ from functools import partial
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from pyrocount.backends import build
+from pyrocount.backends.amortized_training import make_elbo
+from pyrocount.config import Config
+
 Work = Callable[[], object]
+
+
+class Trainer:
+    """Model of a configuration, its loss and its optimiser, on one batch (N, \\*shape)."""
+
+    def __init__(self, config: Config, x: torch.Tensor) -> None:
+        torch.manual_seed(0)
+        self.vae = build(config, x.shape[1:]).model
+        self.elbo = make_elbo(config, self.vae)
+        self.optimizer = torch.optim.Adam(self.vae.parameters(), lr=1e-4, fused=True)
+        self.x = x
+
+    def step(self) -> None:
+        """Takes one training step: forward, backward and the optimiser."""
+        self.optimizer.zero_grad()
+        (self.elbo(self.x) / len(self.x)).backward()
+        self.optimizer.step()
 
 
 @dataclass(frozen=True)

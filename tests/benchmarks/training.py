@@ -7,10 +7,8 @@ from functools import partial
 
 import pyro
 import torch
-from measure import compare, table
+from measure import Trainer, compare, table
 
-from pyrocount.backends import build
-from pyrocount.backends.amortized_training import make_elbo
 from pyrocount.config import Config
 from pyrocount.errors import InputError
 from pyrocount.inference import train
@@ -23,23 +21,13 @@ UNBIASED_AIMS = {"lin": "0.71x", "conv": "0.63x"}
 PRECISION_AIM = "1.67x"
 
 
-class Trainer:
-    """Model with one estimator, its loss and its optimiser."""
+class Estimated(Trainer):
+    """Poisson VAE that trains with one estimator."""
 
     def __init__(self, estimator: str, x: torch.Tensor, network: str = "lin", precision: str = "float32") -> None:
         options = {"estimator": estimator, "encoder": network, "decoder": network, "precision": precision}
-        config = Config(model="poisson", latent_dim=LATENTS, **options)
-        torch.manual_seed(0)
-        self.vae = build(config, x.shape[1:]).model
-        self.elbo = make_elbo(config, self.vae)
-        self.optimizer = torch.optim.Adam(self.vae.parameters(), lr=1e-4, fused=True)
-        self.x = x
-
-    def step(self) -> None:
-        """Takes one training step on one batch: forward, backward and the optimiser."""
-        self.optimizer.zero_grad()
-        (self.elbo(self.x[:BATCH]) / BATCH).backward()
-        self.optimizer.step()
+        super().__init__(Config(model="poisson", latent_dim=LATENTS, **options), x[:BATCH])
+        self.all = x
 
     def steps(self) -> None:
         for _ in range(STEPS):
@@ -51,7 +39,7 @@ class Trainer:
             self.elbo,
             self.vae,
             self.optimizer,
-            [self.x],
+            [self.all],
             epochs=1,
             batch_size=BATCH,
             max_gradient_norm=1e9,
@@ -68,7 +56,7 @@ def main() -> None:
     pyro.settings.set(module_local_params=True)
     x = torch.randn(STEPS * BATCH, VALUES, device=device)
     estimators = ("exact", "stein", "arrival", "straight-through", "gumbel", "score")
-    trainers = {name: Trainer(name, x) for name in estimators}
+    trainers = {name: Estimated(name, x) for name in estimators}
     line = partial(compare, device=device, repeats=30)
     rows = [
         line(f"step, {name} / exact", trainers[name].step, trainers["exact"].step, AIMS.get(name, ""))
@@ -76,14 +64,16 @@ def main() -> None:
     ]
     images = x.unflatten(1, (1, SIDE, SIDE))
     for network, data in (("lin", x), ("conv", images)):
-        unbiased, stein = (Trainer(name, data, network) for name in ("unbiased", "stein"))
+        unbiased, stein = (Estimated(name, data, network) for name in ("unbiased", "stein"))
         rows.append(line(f"step, {network}, unbiased / stein", unbiased.step, stein.step, UNBIASED_AIMS[network]))
     try:
-        bf16 = Trainer("stein", images, "conv", "bf16")
+        bf16 = Estimated("stein", images, "conv", "bf16")
     except InputError as error:
         print(error)
     else:
-        rows.append(line("step, conv, bf16 / float32", bf16.step, Trainer("stein", images, "conv").step, PRECISION_AIM))
+        rows.append(
+            line("step, conv, bf16 / float32", bf16.step, Estimated("stein", images, "conv").step, PRECISION_AIM)
+        )
     loop = trainers["exact"]
     rows.append(compare("training loop / its steps, exact", loop.loop, loop.steps, "0.91x", device, repeats=5))
     print(f"Poisson VAE, linear unless said, {LATENTS} latents, {VALUES} values, batch {BATCH}, on {device.type}")
