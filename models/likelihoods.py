@@ -10,6 +10,8 @@ from pyro.distributions import Bernoulli, Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyrocount.distributions import Discrete, RelaxedNegativeBinomial, RelaxedPoisson
+from pyrocount.distributions.elementwise import compact
+from pyrocount.distributions.special import HALF_LOG_TWO_PI
 from pyrocount.errors import InputError
 
 # Bounds of the log total_count of the data. At e^12 a negative binomial equals a Poisson to float32 precision.
@@ -75,6 +77,17 @@ def pointwise_log_likelihood(distribution: Any, x: Tensor) -> Tensor:
     return log_likelihood
 
 
+class _Normal(Normal):
+    """Normal distribution whose log probability takes the scale as it was given, not one for each value."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        scale = compact(self.scale)
+        log_prob: Tensor = -((value - self.loc) / scale).square() / 2 - (scale.log() + HALF_LOG_TWO_PI)
+        return log_prob
+
+
 class GaussianLikelihood(Likelihood):
     """Independent Gaussian noise of one scale around the decoder's output.
 
@@ -111,7 +124,7 @@ class GaussianLikelihood(Likelihood):
 
     def forward(self, prediction: Tensor, exposure: Tensor | None = None) -> Normal:
         """Returns the distribution of the data around a prediction; an exposure has no effect."""
-        return Normal(prediction, self.scale)
+        return _Normal(prediction, self.scale)
 
 
 class BernoulliLikelihood(Likelihood):

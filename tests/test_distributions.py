@@ -16,6 +16,7 @@ from pyrocount import (
     RelaxedPoisson,
     SteinChen,
 )
+from pyrocount.distributions import elementwise
 
 from cases import ARRIVALS, CASES, HARD, RELAXATIONS, Case, within
 
@@ -362,3 +363,34 @@ def test_half_precision(case: Case, half):
     wanted = case().log_prob(counts.float())
     torch.testing.assert_close(d.log_prob(counts).float(), wanted, rtol=20 * torch.finfo(half).eps, atol=0.0)
     assert torch.distributions.kl_divergence(d, d.expand((3,))).dtype == half
+
+
+@cases
+@pytest.mark.parametrize("expanded", [(4000, 3), (40, 100, 3)], ids=str)
+def test_a_table_of_counts_gives_what_the_counts_do_one_by_one(case: Case, expanded, dtype, monkeypatch):
+    """Many counts of few parameters are looked up; counts between whole numbers and missing ones are not."""
+    torch.manual_seed(0)
+    tables = []
+    original = torch.Tensor.index_select
+    monkeypatch.setattr(torch.Tensor, "index_select", lambda *given: tables.append(1) or original(*given))
+
+    def of(counts):
+        parameters = {name: torch.tensor(value, dtype=dtype) for name, value in case.arguments.items()}
+        for each in (counts, *parameters.values()):
+            each.requires_grad_(True)
+        log_prob = case.cls(**parameters, relaxation=Discrete(), validate_args=False).log_prob(counts)
+        return log_prob, torch.autograd.grad(log_prob.nansum(), (counts, *parameters.values()))
+
+    counts = case(Discrete(), dtype).sample(expanded[:-1])
+    looked_up = of(counts.clone())
+    assert tables
+    for value in (0.5, math.nan):
+        del tables[:]
+        log_prob, _ = of(counts.index_fill(0, torch.tensor([3]), value))
+        assert not tables
+        assert log_prob[3].isnan().all() == math.isnan(value)
+        kept = [row for row in range(len(counts)) if row != 3]
+        torch.testing.assert_close(log_prob[kept], looked_up[0][kept])
+    monkeypatch.setattr(elementwise, "LARGER", 1e9)
+    torch.testing.assert_close(of(counts.clone()), looked_up)
+    assert not tables

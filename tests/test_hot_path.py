@@ -10,7 +10,7 @@ from pyrocount.backends import build
 from pyrocount.backends.amortized_training import make_elbo
 from pyrocount.config import Config
 from pyrocount.data import from_array
-from pyrocount.distributions import poisson_sampler
+from pyrocount.distributions import dispersion, elementwise, inversion, log_pmf, single
 from pyrocount.inference import NonFiniteLossError
 
 COUNTS = ["stein", "unbiased", "arrival", "arrival-hard", "gumbel", "straight-through"]
@@ -50,12 +50,14 @@ def step(model, estimator, kl):
     return seen.double
 
 
+@pytest.mark.parametrize("read", [True, False], ids=["read", "unread"])
 @pytest.mark.parametrize(("model", "estimator", "kl"), STEPS)
-def test_no_operation_is_in_double_precision(model, estimator, kl, monkeypatch):
-    """Two parts differ on other devices: counts are not those of a process, and the integral of the exact KL divergence
-    is in float64, as its range cannot be read there without waiting.
-    """
-    monkeypatch.setattr(poisson_sampler, "LARGE", 10**9)
+def test_no_operation_is_in_double_precision(model, estimator, kl, read, monkeypatch):
+    """On other devices values cannot be read without waiting, and counts are not drawn by inversion."""
+    monkeypatch.setattr(inversion, "LARGE", 10**9)
+    if not read:
+        for module in (dispersion, elementwise, inversion, log_pmf, single):
+            monkeypatch.setattr(module, "readable", lambda x: False)
     with pyro.validation_enabled(False), pyro.settings.context(module_local_params=True):
         assert not step(model, estimator, kl)
 

@@ -1,15 +1,19 @@
 """Ways to compute elementwise functions in little time and memory, for use within an autograd function."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from .overrides import readable
 
+Elementwise = Callable[..., Iterable[Tensor]]
+
 # Bytes of a block; glibc takes new memory from the system for more than 128 KiB.
 BLOCK = 120_000
+# Number of elements for each value of a table from which on the table is faster.
+LARGER = 4
 
 
 def select(condition: Tensor, yes: Callable[..., Tensor], no: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
@@ -52,7 +56,7 @@ def compact(x: Tensor) -> Tensor:
     return x[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in x.stride())]
 
 
-def in_blocks(function: Callable[..., Sequence[Tensor]], *arguments: Tensor) -> tuple[Tensor, ...]:
+def in_blocks(function: Elementwise, *arguments: Tensor) -> tuple[Tensor, ...]:
     """Returns results of an elementwise function of arguments that broadcast and have as many dimensions.
 
     On a CPU many elements are computed in blocks, whose intermediate results stay in the cache, and in memory that the
@@ -68,5 +72,31 @@ def in_blocks(function: Callable[..., Sequence[Tensor]], *arguments: Tensor) -> 
     for first in range(0, shape[dim], rows):
         last = min(first + rows, shape[dim])
         own = [each if each.shape[dim] == 1 else each.narrow(dim, first, last - first) for each in arguments]
-        parts.append(in_blocks(function, *own) if rows == 1 else function(*own))
+        parts.append(in_blocks(function, *own) if rows == 1 else tuple(function(*own)))
     return tuple(torch.cat(each, dim) for each in zip(*parts, strict=True))
+
+
+def tabulated(function: Elementwise, count: Tensor, *parameters: Tensor) -> tuple[Elementwise, list[Tensor]]:
+    """Returns an elementwise function and its arguments, or a table of its values and the places in the table.
+
+    With a table each value is computed once, so that small counts of few parameters, as of one prior for many
+    observations, cost little. The results of the function and of the table are equal.
+
+    Args:
+        function: function of counts and parameters that broadcast.
+        count: counts, any shape.
+        parameters: parameters, with as many dimensions as the counts, that broadcast to their shape.
+    """
+    shape = torch.broadcast_shapes(*(parameter.shape for parameter in parameters))
+    number = math.prod(shape)
+    most = count.numel() / (LARGER * number) if number and readable(count) else 0
+    if most < 1 or not -1 < count.amin() <= count.amax() < most or not torch.equal(count, count.round()):
+        return function, [count, *parameters]
+    rows = torch.arange(float(count.amax()) + 1, dtype=count.dtype).view(-1, *(1,) * count.dim())
+    values = [each.expand(-1, *shape).flatten() for each in function(rows, *parameters)]
+
+    def look_up(count: Tensor, column: Tensor) -> Iterator[Tensor]:
+        place = count.to(torch.int64).mul_(number).add_(column).flatten()
+        return (each.index_select(0, place).view(count.shape) for each in values)
+
+    return look_up, [count, torch.arange(number).view(shape)]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .elementwise import compact
+from .elementwise import compact, in_blocks
 from .special import log1p_residual
 
 # Number of variables from which it is faster to draw them together.
@@ -17,10 +17,14 @@ def standard_gamma(concentration: Tensor) -> Tensor:
     Gamma Variables, 2000) for the concentration plus 1, and multiplied by a power of a uniform variable. On other
     devices, and for a few, torch draws them.
     """
-    shape = concentration.shape
     few = concentration.numel() < LARGE
     if few or concentration.device.type != "cpu" or torch.compiler.is_compiling():
         return torch._standard_gamma(concentration)
+    return in_blocks(_together, concentration)[0]
+
+
+def _together(concentration: Tensor) -> tuple[Tensor]:
+    shape = concentration.shape
     concentration = compact(concentration)
     value, accepted = _proposal(concentration, shape)
     index = (~accepted).flatten().nonzero().squeeze(1)
@@ -30,7 +34,7 @@ def standard_gamma(concentration: Tensor) -> Tensor:
         flat[index], accepted = _proposal(again, again.shape)
         index = index[~accepted]
     power = torch.rand(shape, dtype=value.dtype).log_().div_(concentration).exp_()
-    return value.mul_(power).clamp_(min=torch.finfo(value.dtype).tiny)
+    return (value.mul_(power).clamp_(min=torch.finfo(value.dtype).tiny),)
 
 
 def _proposal(concentration: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:

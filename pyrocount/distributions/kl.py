@@ -26,6 +26,7 @@ from torch.distributions.utils import broadcast_all
 from .count_distribution import CountDistribution
 from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
 from .dispersion import POISSON, dispersion_divergence
+from .elementwise import compact
 from .overrides import transformed
 from .relaxed_negative_binomial import RelaxedNegativeBinomial
 from .relaxed_poisson import RelaxedPoisson
@@ -49,6 +50,8 @@ _Family = RelaxedPoisson | RelaxedNegativeBinomial | Poisson | NegativeBinomial
 
 # Stands for a rate or a probability of 0, whose logarithm has no gradient; products of its inverse are finite.
 SMALL = 1e-150
+# Names of parameters, of which every distribution was given one.
+PARAMETERS = ("log_rate", "rate", "total_count")
 
 
 def _given(d: Any) -> Any:
@@ -62,22 +65,25 @@ def _zeros(d: Any) -> Tensor | None:
 
 
 def _counts(d: Any, dtype: torch.dtype, skipped: Tensor | None = None) -> _Counts:
-    """Returns the parameters; where they are skipped, others stand in their place."""
+    """Returns the parameters, without copies in dimensions that were expanded; they broadcast to the batch shape.
+
+    Where they are skipped, others stand in their place.
+    """
     given = _given(d)
 
     def positive(parameter: Tensor) -> Tensor:
-        parameter = parameter.to(dtype) if skipped is None else parameter.to(dtype).where(~skipped, 0.5)
+        parameter = compact(parameter).to(dtype) if skipped is None else parameter.to(dtype).where(~skipped, 0.5)
         return parameter.where(parameter != 0, parameter + SMALL)
 
     if "rate" in given or "log_rate" in given:
         if "log_rate" in given:
-            log_rate = d.log_rate.to(dtype)
+            log_rate = compact(d.log_rate).to(dtype)
             return _Counts(log_rate.exp(), log_rate, 0.0, None)
         rate = positive(d.rate)
         return _Counts(rate, rate.log(), 0.0, None)
-    r = d.total_count.to(dtype)
+    r = compact(d.total_count).to(dtype)
     if "logits" in given:
-        logits = d.logits.to(dtype)
+        logits = compact(d.logits).to(dtype)
         return _Counts(r * logits.exp(), logits, r.log(), r)
     probs = positive(d.probs)
     return _Counts(r * probs / (1 - probs), torch.logit(probs), r.log(), r)
@@ -107,12 +113,13 @@ def _kl(q: _Family, p: _Family) -> Tensor:
         r, s = (POISSON if d.total_count is None else d.total_count for d in (a, b))
         mean, r, s = broadcast_all(a.mean.expand(kl.shape), r, s)
         kl = kl + dispersion_divergence(mean, r, s, fine=dtype == torch.float64)
-    return (kl if impossible is None else kl.where(~impossible, math.inf)).to(dtype)
+    kl = (kl if impossible is None else kl.where(~impossible, math.inf)).to(dtype)
+    return kl.expand(torch.broadcast_shapes(q.batch_shape, p.batch_shape))
 
 
 def _dtype(d: _Family) -> torch.dtype:
-    parameter: Tensor = d.rate if isinstance(d, RelaxedPoisson | Poisson) else d.total_count
-    return parameter.dtype
+    dtype: torch.dtype = getattr(d, next(name for name in PARAMETERS if name in _given(d))).dtype
+    return dtype
 
 
 def _shared(a: Tensor | None, b: Tensor | None) -> bool:

@@ -17,7 +17,7 @@ from torch.autograd import Function
 
 from . import single
 from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
-from .elementwise import compact, finite, in_blocks, select
+from .elementwise import compact, finite, in_blocks, select, tabulated
 from .overrides import batched, overridable, readable
 from .special import (
     HALF_LOG_TWO_PI,
@@ -76,8 +76,7 @@ class _PoissonLogPMF(Function):
     @staticmethod
     def forward(count: Tensor, parameter: Tensor, is_log: bool) -> Tensor:
         dtype = torch.promote_types(count.dtype, parameter.dtype)
-        (log_pmf,) = in_blocks(partial(_poisson, is_log, dtype), *_operands(is_log, count, parameter))
-        return log_pmf
+        return _values(partial(_poisson, is_log, dtype), *_operands(is_log, count, parameter))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
@@ -117,8 +116,7 @@ class _NegativeBinomialLogPMF(Function):
     def forward(count: Tensor, total_count: Tensor, parameter: Tensor, is_logits: bool) -> Tensor:
         dtype = torch.promote_types(torch.promote_types(count.dtype, total_count.dtype), parameter.dtype)
         operands = _operands(is_logits, count, total_count, parameter)
-        (log_pmf,) = in_blocks(partial(_negative_binomial, is_logits, dtype), *operands)
-        return log_pmf
+        return _values(partial(_negative_binomial, is_logits, dtype), *operands)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, bool], output: Tensor) -> None:
@@ -160,6 +158,13 @@ def _negative_binomial_slopes(
             yield (k / x).where(k > 0, 0.0) - r / (1 - x)
 
 
+def _values(log_pmf: Callable[..., tuple[Tensor]], *operands: Tensor) -> Tensor:
+    """Returns the log probabilities of a count and its parameters."""
+    function, arguments = tabulated(log_pmf, *operands)
+    (values,) = in_blocks(function, *arguments)
+    return values
+
+
 def _gradients(slopes: Callable[..., Iterator[Tensor]], is_log: bool, ctx: Any, grad: Tensor) -> list[Tensor | None]:
     """Returns the gradients of a count and its parameters, as far as they are needed.
 
@@ -167,14 +172,17 @@ def _gradients(slopes: Callable[..., Iterator[Tensor]], is_log: bool, ctx: Any, 
     """
     tensors, needed = ctx.saved_tensors, ctx.needs_input_grad
     dtypes = [tensor.dtype for tensor, need in zip(tensors, needed, strict=False) if need]
+    if not dtypes:
+        return [None] * len(tensors)
+    of_each, operands = tabulated(partial(slopes, needed), *_operands(is_log, *tensors))
 
-    def scaled(grad: Tensor, k: Tensor, *parameters: Tensor) -> Iterator[Tensor]:
+    def scaled(grad: Tensor, k: Tensor, *others: Tensor) -> Iterator[Tensor]:
         missing = not (readable(k) and k.sum() < math.inf)
-        for slope, dtype in zip(slopes(needed, k, *parameters), dtypes, strict=True):
+        for slope, dtype in zip(of_each(k, *others), dtypes, strict=True):
             yield finite(grad * (slope.where(k == k, 0.0) if missing else slope), dtype)
 
-    found = iter(in_blocks(lambda *each: list(scaled(*each)), grad, *_operands(is_log, *tensors)) if dtypes else ())
-    return [next(found) if need else None for need in needed[: len(tensors)]]
+    each = iter(in_blocks(scaled, grad, *operands))
+    return [next(each) if need else None for need in needed[: len(tensors)]]
 
 
 def _operands(is_log: bool, count: Tensor, *parameters: Tensor) -> list[Tensor]:

@@ -12,7 +12,9 @@ from pyrocount.errors import exactly_one
 from .count_distribution import CountDistribution
 from .elementwise import compact
 from .gamma_sampler import standard_gamma
+from .inversion import worthwhile
 from .log_pmf import negative_binomial_log_pmf
+from .negative_binomial_sampler import negative_binomial
 from .overrides import transformed
 from .relaxations import ArrivalTimes, Relaxation, SteinChen
 from .relaxations.base import drawn_under_transforms, with_derivative
@@ -134,6 +136,12 @@ class RelaxedNegativeBinomial(CountDistribution):
             gamma = standard_gamma(single.detach())
         return gamma.to(total_count.dtype) * self._odds
 
+    def _draw_count(self, sample_shape: Sequence[int], odds: Tensor) -> Tensor:
+        if not worthwhile(self.total_count * odds):
+            return self.relaxation.draw(self._checked_rate(sample_shape))[0]
+        shape = self._extended_shape(torch.Size(sample_shape))
+        return negative_binomial(self.total_count.expand(shape), odds.expand(shape))
+
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         r"""Draws counts, as for every count distribution; with ``SteinChen`` no gradient goes through the Gamma.
 
@@ -146,11 +154,12 @@ class RelaxedNegativeBinomial(CountDistribution):
         if not isinstance(self.relaxation, SteinChen):
             return super().rsample(sample_shape)
         with torch.no_grad():
-            count, _ = self.relaxation.draw(self._checked_rate(sample_shape))
+            odds = self._odds
+            count = self._draw_count(sample_shape, odds)
             r, p = self.total_count, self.probs
             # An expanded parameter is one number for many counts.
             for_logits = (count + compact(p) * (count + compact(r))) / 2
-            for_total_count = (count + compact(r * self._odds)) / compact(2 * r)
+            for_total_count = (count + compact(r * odds)) / compact(2 * r)
         total_count, parameter = (value.expand(count.shape) for value in self._parameters.values())
         slope = for_logits
         if "probs" in self._given:
