@@ -79,7 +79,7 @@ def train(
     loss: Callable[..., Array],
     parameters: Any,
     optimizer: str,
-    data: Sequence[NDArray[Any]],
+    data: Sequence[Any],
     *,
     epochs: int,
     batch_size: int,
@@ -105,7 +105,8 @@ def train(
             returns the loss of each observation of the batch, shape (N,).
         parameters: initial parameters, a pytree of arrays.
         optimizer: name of the optimiser, a key of ``OPTIMIZERS``.
-        data: observations, shape (N, \\*shape), and further arrays that the loss takes, shapes (N, ...).
+        data: observations, shape (N, \\*shape), and further arrays that the loss takes, shapes (N, ...). What is read
+            by the numbers of rows may stand for an array.
         epochs: total number of passes over the data.
         batch_size: number of observations in a minibatch.
         peak: highest learning rate.

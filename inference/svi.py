@@ -16,7 +16,7 @@ def train(
     elbo: Callable[..., Tensor],
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
-    data: Sequence[Tensor],
+    data: Sequence[Any],
     *,
     epochs: int,
     batch_size: int,
@@ -41,6 +41,7 @@ def train(
         optimizer: optimiser of the parameters; its learning rate is the peak of the schedule.
         data: observations, shape (N, \\*shape), and further tensors that the program takes, shapes (N, ...). They
             should be on the device of the parameters if there is room; otherwise batches are moved to this device.
+            What has ``index_select`` as tensors do may stand for one.
         epochs: total number of passes over the data.
         batch_size: number of observations in a minibatch.
         max_gradient_norm: norm to which a larger gradient is clipped.

@@ -1,6 +1,7 @@
 """Statistics of training data at which a model starts."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ ROWS = 1000
 
 
 def batches(
-    x: Tensor, exposure: Tensor | None = None, prepare: Callable[[Tensor], Tensor] = lambda x: x
+    x: Any, exposure: Tensor | None = None, prepare: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yields observations (N, \\*shape) and their exposure (N,), ``ROWS`` at a time, made ready by ``prepare``."""
     for first in range(0, len(x), ROWS):

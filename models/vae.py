@@ -157,16 +157,14 @@ class VAE(PyroModule):
         return self.latent.code(self.posterior(x, exposure))
 
     @torch.no_grad()
-    def adapt(
-        self, x: Tensor, exposure: Tensor | None = None, prepare: Callable[[Tensor], Tensor] = lambda x: x
-    ) -> None:
+    def adapt(self, x: Any, exposure: Tensor | None = None, prepare: Callable[[Tensor], Tensor] = lambda x: x) -> None:
         """Makes the model ready for training data: standardises the encoder's input, starts the decoder at their mean.
 
         Without it a latent may take the place of the decoder's bias, and others learn nothing. A decoder whose last
         layer has no bias for each value stays as it is, and so does a model of sparse coding, which has no encoder.
 
         Args:
-            x: training data, shape (N, \\*shape).
+            x: training data, shape (N, \\*shape), a tensor or what is read in parts as one.
             exposure: length of each observation's window, shape (N,), for likelihoods of counts.
             prepare: function that makes a part of the data ready for the model, for example by scaling.
         """

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pyrocount.backends import Backend, Evaluation, History, Model, build
 from pyrocount.config import Config, RunOptions, all_options
-from pyrocount.data import Dataset, load_dataset
+from pyrocount.data import Dataset, Rows, load_dataset, parts
 from pyrocount.data.options import DataOptions, FileOptions
 from pyrocount.errors import InputError
 from pyrocount.folder import HOLDER, LOCK, Folder, plain_name
@@ -362,6 +362,11 @@ def checksum(content: Any, start: int = 0) -> int:
         return start
     if isinstance(content, Tensor):
         content = content.detach().cpu().numpy()
+    if isinstance(content, Rows):
+        start = zlib.crc32(f"{content.dtype} {content.shape}".encode(), start)
+        for part in parts(content):
+            start = zlib.crc32(part.view(np.uint8).data, start)
+        return start
     if isinstance(content, np.ndarray):
         plain = content.astype(str) if content.dtype.hasobject else content
         start = zlib.crc32(f"{plain.dtype} {plain.shape}".encode(), start)

@@ -3,10 +3,15 @@ import torch
 from torch.distributions import kl_divergence
 
 from pyrocount.backends import as_backend
-from pyrocount.backends.amortized_evaluation import dictionary, evaluate
+from pyrocount.backends.amortized_evaluation import dictionary
+from pyrocount.backends.amortized_evaluation import evaluate as evaluate_batches
 from pyrocount.models import make_vae
 
 X = torch.randn(30, 1, 6, 5, generator=torch.Generator().manual_seed(0))
+
+
+def evaluate(vae, x, batch_size=500, **options):
+    return evaluate_batches(vae, ((part, None) for part in x.split(batch_size)), **options)
 
 
 @pytest.fixture(params=["poisson", "negbio"])

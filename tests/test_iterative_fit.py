@@ -42,7 +42,7 @@ def test_digits(command, tmp_path):
     loaded = load(run)
     assert loaded.model.model.shape == (1, 8, 8)
     assert loaded.config.model == "iterative-poisson"
-    again = loaded.backend.evaluate(loaded.data().test_units(), seed=0)
+    again = loaded.backend.evaluate(loaded.data().test_units[:], seed=0)
     assert again.metrics == pytest.approx(metrics, rel=1e-4)
 
 
@@ -113,7 +113,7 @@ def test_every_option_of_inference_changes_what_is_trained(array, monkeypatch):
 
     def stop(loss, start, optimizer, data, **options):
         now = {"kl_weight": 1.0, "temperature": 0.5}
-        seen["loss"] = str(jax.make_jaxpr(loss)(start, jax.random.key(0), now, data[0]))
+        seen["loss"] = str(jax.make_jaxpr(loss)(start, jax.random.key(0), now, data[0][:]))
         seen["start"] = {name: np.asarray(value).tolist() for name, value in start.items()}
         raise KeyboardInterrupt
 
@@ -194,7 +194,7 @@ def test_training_keeps_to_the_tight_clamp(array, monkeypatch):
     config = Config(model="iterative-negbio", data=str(array), latent_dim=5)
     data = load_data(config)
     backend = build(config, data.shape)
-    x = jax.numpy.asarray(data.test_units())
+    x = jax.numpy.asarray(data.test_units[:])
     assert backend.model.problem(x).dynamics.max_step is None
     assert replace(backend.model, max_step=0.3).problem(x).dynamics.max_step == 0.3
     seen = []

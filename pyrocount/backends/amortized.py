@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrocount.config import Config
-from pyrocount.data import Dataset
+from pyrocount.data import Dataset, Units
 from pyrocount.distributions import ArrivalTimes, GumbelSoftmax
 from pyrocount.models import (
     VAE,
@@ -28,10 +28,12 @@ from .amortized_evaluation import dictionary, evaluate, evaluation_mode
 from .amortized_training import train
 from .base import Backend, Draws, History, derived_seed
 from .devices import torch_device
-from .evaluation import Array, Evaluation
+from .evaluation import Array, Evaluation, in_batches
 
 # Relaxed samples of an observation, and observations at a time, for the likelihood of relaxed samples.
 RELAXED_SAMPLES, RELAXED_BATCH = 8, 500
+# Number of observations that are evaluated together.
+EVALUATED = 500
 
 
 class AmortizedBackend(Backend):
@@ -105,15 +107,17 @@ class AmortizedBackend(Backend):
 
     def evaluate(
         self,
-        x: Array,
+        x: Array | Units,
         exposure: Array | None = None,
         *,
         beta: float = 1.0,
         seed: int = 0,
         quick: bool = False,
+        keep: int | None = None,
     ) -> Evaluation:
         """Returns metrics of eight exact samples of each observation; of one, if quick."""
-        return evaluate(self.model, *self.tensors(x, exposure), beta=beta, seed=seed, samples=1 if quick else 8)
+        batches = (self.tensors(*batch) for batch in in_batches(x, exposure, EVALUATED, False))
+        return evaluate(self.model, batches, beta=beta, seed=seed, samples=1 if quick else 8, keep=keep)
 
     def _sampler(self, x: Array, exposure: Array | None, seed: int, replicate: bool) -> Callable[[range], Draws]:
         vae, (data, windows) = self.model, self.tensors(x, exposure)

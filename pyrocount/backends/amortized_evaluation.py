@@ -1,7 +1,6 @@
 """Metrics of a fitted VAE on held-out data, always of exact samples."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,42 +11,40 @@ from pyrocount.metrics import active_latents, r_squared_per_observation, squared
 from pyrocount.models import VAE, CategoricalLatent, GaussianLikelihood, linear_weight
 from pyrocount.models.likelihoods import pointwise_log_likelihood
 
-from .evaluation import Array, Evaluation, joined, summary
+from .evaluation import Array, Evaluation, Totals
 
 
 @torch.no_grad()
 def evaluate(
     vae: VAE,
-    x: Tensor,
-    exposure: Tensor | None = None,
+    batches: Iterable[tuple[Tensor, Tensor | None]],
     *,
     beta: float = 1.0,
     samples: int = 8,
     seed: int = 0,
-    batch_size: int = 500,
+    keep: int | None = None,
 ) -> Evaluation:
     """Evaluates a VAE on data on its device; leaves its mode and the random state as they were.
 
     Args:
         vae: the model.
-        x: observations, shape (N, \\*shape).
-        exposure: length of each observation's window, shape (N,), for likelihoods of counts.
+        batches: observations, shape (N, \\*shape), and lengths of their windows, shape (N,), for likelihoods of counts.
         beta: weight of the KL in ``paper_loss``.
         samples: number of exact samples of each observation.
         seed: seed of the samples.
-        batch_size: number of observations at a time.
+        keep: number of the first observations whose samples are kept; None for all.
     """
-    windows = [None] * math.ceil(len(x) / batch_size) if exposure is None else exposure.split(batch_size)
+    totals = Totals(keep)
     with evaluation_mode(vae, seed):
-        parts = [_evaluate_batch(vae, *both, samples) for both in zip(x.split(batch_size), windows, strict=True)]
-    whole = joined(parts)
-    evaluation = summary(whole, beta=beta if isinstance(vae.likelihood, GaussianLikelihood) else None)
-    evaluation.metrics["active_latents"] = _active(vae, evaluation.latent_kl, whole["counts"])
+        for batch in batches:
+            totals.add(_evaluate_batch(vae, *batch, samples))
+    evaluation = totals.evaluation(beta=beta if isinstance(vae.likelihood, GaussianLikelihood) else None)
+    evaluation.metrics["active_latents"] = _active(vae, evaluation.latent_kl, totals.mean_counts)
     return evaluation
 
 
 def _evaluate_batch(vae: VAE, x: Tensor, exposure: Tensor | None, samples: int) -> dict[str, Array]:
-    """Returns the arrays of a batch that ``summary`` takes."""
+    """Returns the arrays of a batch that ``Totals`` takes."""
     posterior = vae.posterior(x, exposure)
     z = posterior.sample((samples,))
     observed = vae.observed(z, exposure)
@@ -66,7 +63,7 @@ def _evaluate_batch(vae: VAE, x: Tensor, exposure: Tensor | None, samples: int) 
     }
 
 
-def _active(vae: VAE, latent_kl: Array, counts: Array) -> int:
+def _active(vae: VAE, latent_kl: Array, mean_counts: Array) -> int:
     """Returns the number of latents that carry information.
 
     Of a categorical's classes, those that a linear decoder tells apart from silence count; with any other decoder,
@@ -75,7 +72,7 @@ def _active(vae: VAE, latent_kl: Array, counts: Array) -> int:
     if not isinstance(vae.latent, CategoricalLatent):
         return active_latents(latent_kl)
     if linear_weight(vae.decoder) is None:
-        return int((counts.mean((0, 1)) > 0.1 / len(latent_kl)).sum())
+        return int((mean_counts > 0.1 / len(latent_kl)).sum())
     norms = np.linalg.norm(dictionary(vae).reshape(len(latent_kl), -1), axis=1)
     return active_latents(norms / norms.max(), noise=1e-2, information=0.5)
 

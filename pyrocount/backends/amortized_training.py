@@ -13,7 +13,7 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyrocount.config import Config
-from pyrocount.data import Dataset
+from pyrocount.data import Dataset, Rows, TensorRows, as_tensor
 from pyrocount.data.options import DataOptions, FileOptions
 from pyrocount.errors import InputError
 from pyrocount.inference import (
@@ -164,10 +164,10 @@ def _optimizer(options: TrainingOptions, vae: VAE) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=options.lr, fused=True)
 
 
-def _placed(array: NDArray[Any], device: torch.device) -> Tensor:
+def _placed(values: NDArray[Any] | Rows, device: torch.device) -> Tensor | TensorRows:
     """Returns data on the device if they take less than half of its free memory; else where copying is fastest."""
-    tensor = torch.from_numpy(array)
-    if device.type != "cuda":
+    tensor = as_tensor(values)
+    if device.type != "cuda" or isinstance(tensor, TensorRows):
         return tensor
     free, _ = torch.cuda.mem_get_info(device)
     return tensor.to(device) if tensor.nbytes < free / 2 else tensor.pin_memory()

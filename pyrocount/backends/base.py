@@ -1,7 +1,7 @@
 """Contract of the backends: a model, fresh or fitted, as training and evaluation use it, in NumPy arrays."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from inspect import isfunction
@@ -15,17 +15,16 @@ from torch import Tensor
 
 from pyrocount import figures
 from pyrocount.config import Config
-from pyrocount.data import Dataset
+from pyrocount.data import Dataset, Units, parts
 from pyrocount.diagnostics import Collapse, check, constant_latents, information
 from pyrocount.errors import InputError
 from pyrocount.inference import anneal
 from pyrocount.inference.options import ObjectiveOptions
 from pyrocount.models import VAE, Likelihood, likelihood_name
 from pyrocount.models.options import LikelihoodOptions, RelaxationOptions
-from pyrocount.process.progress import progress_bar
 from pyrocount.process.state import own_state
 
-from .evaluation import Array, Evaluation, joined
+from .evaluation import Array, Evaluation, in_batches, joined
 from .marginal import Marginal
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ TOGETHER = 20
 FIRST_TEMPERATURE, FIRST_KL_WEIGHT = 1.0, 1e-4
 # Numbers of held-out observations and of samples of the prior in the figures.
 DRAWN, GENERATED = 100, 60
+# Number of held-out observations whose samples the evaluation of a run keeps.
+KEPT = 1000
 # Draws of the prior for the mean of each latent.
 PRIOR_DRAWS = 1000
 
@@ -135,8 +136,8 @@ class Backend(ABC):
         Raises:
             InputError: naming ``data``.
         """
-        for part in chain(*(torch.from_numpy(part).split(10_000) for part in (data.train, data.test))):
-            if not self.likelihood.accepts(data.to_units(part).nan_to_num(nan=0.0)):
+        for part in chain(parts(data.train), parts(data.test)):
+            if not self.likelihood.accepts(data.to_units(torch.from_numpy(part)).nan_to_num(nan=0.0)):
                 problem = f"{data.name}, whose values are not all {self.likelihood.support}"
                 wanted = f"{self.likelihood.support} for --likelihood {config[LikelihoodOptions].likelihood}"
                 raise InputError("data", problem, wanted)
@@ -210,21 +211,23 @@ class Backend(ABC):
     @abstractmethod
     def evaluate(
         self,
-        x: Array,
+        x: Array | Units,
         exposure: Array | None = None,
         *,
         beta: float = 1.0,
         seed: int = 0,
         quick: bool = False,
+        keep: int | None = None,
     ) -> Evaluation:
         """Returns metrics of exact samples.
 
         Args:
-            x: observations, shape (N, \\*shape).
+            x: observations, shape (N, \\*shape), an array or what is read in parts as one.
             exposure: length of each observation's window, shape (N,), for likelihoods of counts.
             beta: weight of the KL in ``paper_loss``.
             seed: seed of the samples.
             quick: whether to take fewer samples or steps, as in following training.
+            keep: number of the first observations whose samples are kept; None for all.
         """
 
     def evaluate_held_out(self, config: Config, data: Dataset, quick: bool = False) -> Evaluation:
@@ -232,8 +235,10 @@ class Backend(ABC):
 
         Of counts they include ``bits_per_spike``: the gain of the ELBO over the mean rates of the training data.
         """
-        held_out = data.held_out(self.monitored if quick else self.tested)
-        evaluation = self.evaluate(*held_out, beta=config[ObjectiveOptions].beta, seed=config.seed, quick=quick)
+        x = data.test_units.first(self.monitored if quick else self.tested)
+        beta, exposure = config[ObjectiveOptions].beta, data.test_exposure
+        windows = None if exposure is None else exposure[: len(x)]
+        evaluation = self.evaluate(x, windows, beta=beta, seed=config.seed, quick=quick, keep=KEPT)
         if self.observes_counts:
             gain = self.marginal(data).bits_per_spike(evaluation.per_observation["nelbo"])
             evaluation.metrics["bits_per_spike"] = gain
@@ -271,7 +276,7 @@ class Backend(ABC):
             progress: whether to show a progress bar.
         """
         parts = []
-        for number, batch in enumerate(_batches(x, exposure, batch_size, progress)):
+        for number, batch in enumerate(in_batches(x, exposure, batch_size, progress)):
             sampler = self._sampler(*batch, derived_seed(seed, number), replicate)
             drawn = joined([sampler(part).arrays() for part in _chunks(samples)])
             # Observations first, as batches follow each other.
@@ -297,7 +302,7 @@ class Backend(ABC):
         The arguments are those of ``draws``; only the weights are kept in memory.
         """
         parts = []
-        for number, batch in enumerate(_batches(x, exposure, batch_size, progress)):
+        for number, batch in enumerate(in_batches(x, exposure, batch_size, progress)):
             sampler = self._sampler(*batch, derived_seed(seed, number), False)
             parts.append(np.concatenate([sampler(part).log_weights for part in _chunks(samples)]))
         return np.concatenate(parts, 1)
@@ -305,7 +310,7 @@ class Backend(ABC):
     @own_state()
     def code(
         self,
-        x: Array,
+        x: Array | Units,
         exposure: Array | None = None,
         *,
         seed: int = 0,
@@ -313,7 +318,7 @@ class Backend(ABC):
         progress: bool = False,
     ) -> Array:
         """Returns the representation of observations (N, \\*shape) that probes read, shape (N, K)."""
-        batches = enumerate(_batches(x, exposure, batch_size, progress))
+        batches = enumerate(in_batches(x, exposure, batch_size, progress))
         return np.concatenate([self._code(*batch, derived_seed(seed, number)) for number, batch in batches])
 
     @own_state()
@@ -330,7 +335,7 @@ class Backend(ABC):
             batch_size: number of observations at a time.
         """
         parts = []
-        for number, batch in enumerate(_batches(x, exposure, batch_size, False)):
+        for number, batch in enumerate(in_batches(x, exposure, batch_size, False)):
             own = derived_seed(seed, number)
             drawn = self._sampler(*batch, own, False)(range(samples)).z
             parts.append(np.mean([self._generate(z, batch[1], own)[0] for z in drawn], 0))
@@ -376,7 +381,7 @@ class Backend(ABC):
         z = self.prior_latents(number, seed=derived_seed(seed, 0))
         parts = [
             self._generate(*batch, derived_seed(seed, 1, place))
-            for place, batch in enumerate(_batches(z, exposure, batch_size, False))
+            for place, batch in enumerate(in_batches(z, exposure, batch_size, False))
         ]
         means, data = (np.concatenate(part) for part in zip(*parts, strict=True))
         return z, means, data
@@ -489,10 +494,3 @@ def derived_seed(seed: int, *purpose: int) -> int:
 
 def _chunks(samples: int) -> list[range]:
     return [range(first, min(first + TOGETHER, samples)) for first in range(0, samples, TOGETHER)]
-
-
-def _batches(x: Array, exposure: Array | None, size: int, progress: bool) -> Iterator[tuple[Array, Array | None]]:
-    starts = range(0, len(x), size)
-    for first in progress_bar(starts, shown=progress, unit="batch", leave=False):
-        rows = slice(first, first + size)
-        yield x[rows], None if exposure is None else exposure[rows]

@@ -1,14 +1,16 @@
 """Metrics of held-out data that every model is measured by."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyrocount.metrics import active_latents, lifetime_sparsity, mean_rate, zero_fraction
+from pyrocount.data import Units
+from pyrocount.metrics import active_latents, sparsity_of_sums
+from pyrocount.process.progress import progress_bar
 
 Array = NDArray[np.floating[Any]]
 
@@ -33,6 +35,9 @@ class Curves:
 @dataclass(frozen=True)
 class Evaluation:
     """Results of exact posterior samples on N observations, with S samples each.
+
+    The evaluation of a run keeps ``counts``, ``reconstructions`` and moments of its first observations alone, so that
+    its memory does not depend on their number; it keeps a few numbers of each.
 
     Attributes:
         metrics: ``nelbo`` (nats per observation, constants included), ``nll`` (its first part, the negative log
@@ -63,44 +68,95 @@ def joined(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
     return {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
 
 
-def summary(arrays: Mapping[str, Array], *, beta: float | None) -> Evaluation:
-    """Returns the evaluation of N observations with S samples each.
+class Totals:
+    """Sums over observations in batches, from which the evaluation of all of them follows.
 
     Args:
-        arrays: ``nll``, ``squares`` (mean squared error) and ``r2``, shape (N, S); ``kl``, ``mean`` and ``variance``
-            (those of the latents under the posterior), shape (N, K); ``counts``, shape (N, S, K); ``predictions``, of
-            the first sample, shape (N, \\*shape).
-        beta: weight of the KL in ``paper_loss``; None for noise that is not Gaussian, which has no such loss.
+        keep: number of the first observations whose samples, moments and reconstructions are kept; None for all.
     """
-    latent_kl = arrays["kl"].mean(0, dtype=np.float64)
-    counts = arrays["counts"].swapaxes(0, 1)
-    kl, nll, mse = (
-        float(part) for part in (latent_kl.sum(), arrays["nll"].mean(dtype=np.float64), arrays["squares"].mean())
-    )
-    metrics: dict[str, float] = {"nelbo": nll + kl, "nll": nll}
-    if beta is not None:
-        metrics["paper_loss"] = mse * math.prod(arrays["predictions"].shape[1:]) + beta * kl
-    metrics |= {
-        "mse": mse,
-        "r2": finite_mean(arrays["r2"]),
-        "kl": kl,
-        "mean_rate": mean_rate(counts),
-        "zero_fraction": zero_fraction(counts),
-        "lifetime_sparsity": lifetime_sparsity(counts),
-        "active_latents": active_latents(latent_kl),
-    }
-    nll_each, kl_each = arrays["nll"].mean(1), arrays["kl"].sum(1)
-    per_observation = {
-        "nelbo": nll_each + kl_each,
-        "nll": nll_each,
-        "kl": kl_each,
-        "mse": arrays["squares"].mean(1),
-        "r2": arrays["r2"].mean(1),
-    }
-    moments = arrays["mean"], arrays["variance"]
-    return Evaluation(metrics, counts, arrays["predictions"], latent_kl, *moments, per_observation)
+
+    def __init__(self, keep: int | None = None) -> None:
+        self.keep = keep
+        self._number = 0
+        self._sums: dict[str, Any] = {}
+        self._parts: list[dict[str, Array]] = []
+        self._each: list[dict[str, Array]] = []
+
+    def add(self, arrays: Mapping[str, Array]) -> None:
+        """Adds a batch of N observations with S samples each.
+
+        Args:
+            arrays: ``nll``, ``squares`` (mean squared error) and ``r2``, shape (N, S); ``kl``, ``mean`` and
+                ``variance`` (those of the latents under the posterior), shape (N, K); ``counts``, shape (N, S, K);
+                ``predictions``, of the first sample, shape (N, \\*shape).
+        """
+        counts = arrays["counts"]
+        sums = {
+            "kl": arrays["kl"].sum(0, dtype=np.float64),
+            "nll": arrays["nll"].sum(dtype=np.float64),
+            "squares": arrays["squares"].sum(dtype=np.float64),
+            "r2": np.nansum(arrays["r2"], dtype=np.float64),
+            "with_r2": np.count_nonzero(~np.isnan(arrays["r2"])),
+            "counts": counts.sum((0, 1), dtype=np.float64),
+            "zeros": np.count_nonzero(counts == 0),
+            "magnitudes": np.abs(counts).sum(0, dtype=np.float64),
+            "square_counts": np.square(counts, dtype=np.float64).sum(0),
+            "samples": arrays["nll"].size,
+        }
+        self._sums = {name: self._sums.get(name, 0) + part for name, part in sums.items()}
+        nll, kl = arrays["nll"].mean(1), arrays["kl"].sum(1)
+        squares, r2 = arrays["squares"].mean(1), arrays["r2"].mean(1)
+        self._each.append({"nelbo": nll + kl, "nll": nll, "kl": kl, "mse": squares, "r2": r2})
+        left = len(nll) if self.keep is None else min(len(nll), self.keep - self._number)
+        if left > 0 or not self._parts:
+            kept = ("counts", "predictions", "mean", "variance")
+            self._parts.append({name: arrays[name][:left] for name in kept})
+        self._number += len(nll)
+
+    @property
+    def mean_counts(self) -> Array:
+        """Returns the mean of each latent as the decoder sees it, shape (K,)."""
+        mean: Array = self._sums["counts"] / self._sums["samples"]
+        return mean
+
+    def evaluation(self, *, beta: float | None) -> Evaluation:
+        """Returns the evaluation of all observations.
+
+        Args:
+            beta: weight of the KL in ``paper_loss``; None for noise that is not Gaussian, which has no such loss.
+        """
+        sums, arrays = self._sums, joined(self._parts)
+        latent_kl = sums["kl"] / self._number
+        kl = float(latent_kl.sum())
+        nll, mse = (float(sums[name] / sums["samples"]) for name in ("nll", "squares"))
+        metrics: dict[str, float] = {"nelbo": nll + kl, "nll": nll}
+        if beta is not None:
+            metrics["paper_loss"] = mse * math.prod(arrays["predictions"].shape[1:]) + beta * kl
+        values = sums["samples"] * len(latent_kl)
+        metrics |= {
+            "mse": mse,
+            "r2": float(sums["r2"] / sums["with_r2"]) if sums["with_r2"] else math.nan,
+            "kl": kl,
+            "mean_rate": float(sums["counts"].sum() / values),
+            "zero_fraction": float(sums["zeros"] / values),
+            "lifetime_sparsity": sparsity_of_sums(sums["magnitudes"], sums["square_counts"], self._number),
+            "active_latents": active_latents(latent_kl),
+        }
+        counts = arrays["counts"].swapaxes(0, 1)
+        moments = arrays["mean"], arrays["variance"]
+        return Evaluation(metrics, counts, arrays["predictions"], latent_kl, *moments, joined(self._each))
 
 
 def finite_mean(values: Array) -> float:
     """Returns the mean of the values that are not NaN, as the R^2 of constant observations is; NaN if all are."""
     return float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
+
+
+def in_batches(
+    x: Array | Units, exposure: Array | None, size: int, progress: bool = False
+) -> Iterator[tuple[Array, Array | None]]:
+    """Yields observations (N, \\*shape) and lengths of their windows (N,), some at a time, perhaps with a bar."""
+    starts = range(0, len(x), size)
+    for first in progress_bar(starts, shown=progress, unit="batch", leave=False):
+        rows = slice(first, first + size)
+        yield x[rows], None if exposure is None else exposure[rows]

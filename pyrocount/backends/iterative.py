@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrocount import figures
 from pyrocount.config import Config
-from pyrocount.data import Dataset
+from pyrocount.data import Dataset, Units
 from pyrocount.inference.natural_families import Family, Potentials, family_of
 from pyrocount.inference.natural_gradient import Snapshot, State
 from pyrocount.models import LIKELIHOODS, MODELS
@@ -113,14 +113,15 @@ class IterativeBackend(Backend):
 
     def evaluate(
         self,
-        x: Array,
+        x: Array | Units,
         exposure: Array | None = None,
         *,
         beta: float = 1.0,
         seed: int = 0,
         quick: bool = False,
+        keep: int | None = None,
     ) -> Evaluation:
-        """Returns metrics of the state after the last step, with curves over the steps."""
+        """Returns metrics of the state after the last step, with curves over the steps; keeps all observations."""
         steps = self.quick_steps if quick else self.steps
         with self.on_device():
             return evaluate_iterative(self.model, x, exposure, beta=beta, steps=steps, seed=seed)

@@ -15,7 +15,7 @@ from pyrocount.metrics import r_squared_per_observation, squared_errors
 from pyrocount.models.iterative import ACTIVATIONS
 
 from .evaluation import Array as FloatArray
-from .evaluation import Curves, Evaluation, finite_mean, joined, summary
+from .evaluation import Curves, Evaluation, Totals, finite_mean, joined
 from .iterative_model import Iterative, as_array
 
 # Multiple of its variance above which the squared error of an input counts as diverged.
@@ -45,7 +45,7 @@ def evaluate_iterative(
 
     Args:
         iterative: the model.
-        x: observations, a NumPy array of shape (N, \\*shape).
+        x: observations, shape (N, \\*shape), an array or what is read as one.
         exposure: length of each observation's window, shape (N,), for likelihoods of counts.
         beta: weight of the KL in ``paper_loss``.
         steps: number of steps of the inference.
@@ -53,7 +53,8 @@ def evaluate_iterative(
         batch_size: number of observations at a time.
         potentials: potentials to start from, as those that an encoder gives; by default the prior's.
     """
-    parts, curves = [], []
+    totals, finals, curves = Totals(), [], []
+    x = x[:]
     size = min(batch_size, len(x))
     for first in range(0, len(x), size):
         # The last batch is filled up, so that all have one shape and compile once.
@@ -64,12 +65,14 @@ def evaluate_iterative(
         state, recorded = iterative.infer(
             *data, steps=steps, seed=seed + first, potentials=begin, record=_curve_points(iterative.model.activation)
         )
-        parts.append({name: part[kept] for name, part in _final(iterative, state, *data).items()})
+        final = {name: part[kept] for name, part in _final(iterative, state, *data).items()}
+        totals.add(final)
+        finals.append({name: final[name][:, 0] for name in ("r2", "squares")})
         curves.append([part[:, kept] for part in recorded])
-    whole = joined(parts)
+    whole = joined(finals)
     r2_curve, zeros, free_energy = (np.concatenate([curve[place] for curve in curves], 1) for place in range(3))
-    evaluation = summary(whole, beta=beta if iterative.model.likelihood == "gaussian" else None)
-    metrics, r2, squares = evaluation.metrics, whole["r2"], whole["squares"][:, 0]
+    evaluation = totals.evaluation(beta=beta if iterative.model.likelihood == "gaussian" else None)
+    metrics, r2, squares = evaluation.metrics, whole["r2"], whole["squares"]
     finite = r2[np.isfinite(r2)]
     metrics["r2_median"] = float(np.median(finite)) if len(finite) else math.nan
     metrics["diverged"] = float(np.mean(~(squares <= DIVERGED * _variance(x))))
@@ -105,7 +108,7 @@ def _curve_points(activation: str) -> Record:
 
 
 def _final(iterative: Iterative, state: State, x: Array, exposure: Array | None = None) -> dict[str, FloatArray]:
-    """Returns the arrays of a batch that ``summary`` takes; its one sample is that of the last step."""
+    """Returns the arrays of a batch that ``Totals`` takes; its one sample is that of the last step."""
     problem = iterative.problem(x, exposure)
     terms = problem.objective(state.z, *((x,) if exposure is None else (x, exposure)))
     counts = jnp.asarray(state.z) if iterative.model.has_counts else iterative.model.activity(state.z)

@@ -97,12 +97,12 @@ class Iterative:
         )
 
     def adapt(
-        self, x: Tensor, exposure: Tensor | None = None, prepare: Callable[[Tensor], Tensor] = lambda x: x
+        self, x: Any, exposure: Tensor | None = None, prepare: Callable[[Tensor], Tensor] = lambda x: x
     ) -> "Iterative":
         """Returns the model with a decoder that starts at the mean of training data, see ``VAE.adapt``.
 
         Args:
-            x: training data, shape (N, \\*shape).
+            x: training data, shape (N, \\*shape), a tensor or what is read in parts as one.
             exposure: length of each observation's window, shape (N,), for likelihoods of counts.
             prepare: function that makes a part of the data ready for the model, for example by scaling.
         """

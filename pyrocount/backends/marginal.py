@@ -6,14 +6,11 @@ from functools import cached_property
 import numpy as np
 from scipy.special import xlogy
 
-from pyrocount.data import Dataset
+from pyrocount.data import Dataset, rows_of_a_part
 from pyrocount.metrics import r_squared_per_observation, squared_errors
 from pyrocount.metrics.spikes import bits_per_spike, dispersions, mean_rates, negative_binomial_nll, poisson_nll
 
 from .evaluation import Array, finite_mean
-
-# Number of held-out observations that are evaluated together.
-ROWS = 10_000
 
 
 class Marginal:
@@ -46,12 +43,12 @@ class Marginal:
     @cached_property
     def rates(self) -> Array:
         """Returns the mean rate of each channel, per unit of exposure, shape (\\*shape)."""
-        return mean_rates(self.data.train, self.data.train_exposure)
+        return mean_rates(self.data.train_units, self.data.train_exposure)
 
     @cached_property
     def total_counts(self) -> Array:
         """Returns the dispersion of each channel around its mean rate, shape (\\*shape)."""
-        return dispersions(self.data.train, self.rates, self.data.train_exposure)
+        return dispersions(self.data.train_units, self.rates, self.data.train_exposure)
 
     @cached_property
     def rate_nll(self) -> Array:
@@ -90,8 +87,9 @@ class Marginal:
 
     def _parts(self) -> Iterator[tuple[Array, Array | None]]:
         """Yields the held-out observations and their exposure, some at a time."""
-        for first in range(0, len(self.data.test), ROWS):
-            yield self.data.held_out(rows=slice(first, first + ROWS))
+        rows = rows_of_a_part(self.data.test.shape)
+        for first in range(0, len(self.data.test), rows):
+            yield self.data.held_out(rows=slice(first, first + rows))
 
     def _each(self, function: Callable[[Array, Array | None], Array]) -> Array:
         """Returns the sum of the values of a function over each held-out observation."""

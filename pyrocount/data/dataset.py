@@ -15,13 +15,14 @@ from .files import SMALL, Observations, read_observations
 from .options import NAMED, FileOptions
 from .patches import load_patches
 from .paths import user_path
+from .rows import Rows, TensorRows, Units, as_tensor, parts
 from .splits import block_rows, group_rows, marked_rows, random_rows
 from .vision import SETS, load_vision
 
 Array = NDArray[Any]
 
-# Number of observations that are looked at together.
-ROWS = 10_000
+# Dtypes whose numbers float32 holds.
+SINGLE = (torch.float32, torch.float16, torch.uint8, torch.int8, torch.int16, torch.bool)
 # Names of the scalings.
 SCALINGS = ("standard", "unit", "symmetric", "none")
 
@@ -32,9 +33,9 @@ class Dataset:
 
     Attributes:
         name: short name, for folders and titles.
-        train: training observations, shape (N, \\*shape): float32 in the units of models, or whole numbers of one or
-            two bytes, which ``to_units`` converts.
-        test: held-out observations, shape (M, \\*shape), of the dtype of ``train``.
+        train: training observations, shape (N, \\*shape): float32 in the units of models; or original values, which
+            ``to_units`` converts, as whole numbers of one or two bytes or as rows of a large file.
+        test: held-out observations, shape (M, \\*shape), as ``train``.
         offset: number that is subtracted from the original values.
         scale: number by which the original values are divided after the subtraction.
         train_exposure: window length of each training observation, shape (N,), where it is known.
@@ -53,8 +54,8 @@ class Dataset:
     """
 
     name: str
-    train: Array
-    test: Array
+    train: Array | Rows
+    test: Array | Rows
     offset: float = 0.0
     scale: float = 1.0
     train_exposure: NDArray[np.float32] | None = None
@@ -76,14 +77,29 @@ class Dataset:
         """Returns the shape of one observation."""
         return tuple(self.train.shape[1:])
 
-    def to_units(self, x: Tensor) -> Tensor:
-        """Returns observations as float32 in the units of models, to which whole numbers are converted."""
-        return x if x.is_floating_point() else (x.float() - self.offset) / self.scale
+    @property
+    def is_original(self) -> bool:
+        """Returns whether observations are kept as original values, which ``to_units`` converts."""
+        return isinstance(self.train, Rows) or self.train.dtype.kind != "f"
 
-    def train_tensors(self) -> tuple[Tensor, Tensor | None]:
-        """Returns the training observations as they are kept, for ``to_units``, and their exposure."""
-        exposure = self.train_exposure
-        return torch.from_numpy(self.train), None if exposure is None else torch.from_numpy(exposure)
+    def to_units(self, x: Tensor) -> Tensor:
+        """Returns observations, as they are kept, as float32 in the units of models."""
+        if not self.is_original:
+            return x
+        # The original values of other dtypes may not be numbers of float32.
+        precise = x.float() if x.dtype in SINGLE else x.double()
+        return ((precise - self.offset) / self.scale).float()
+
+    def train_tensors(self) -> tuple[Tensor | TensorRows, Tensor | None]:
+        """Returns the training observations as they are kept, for ``to_units``, and their exposure.
+
+        Those in a file are in the order of the file, in which they are read fastest one after the other.
+        """
+        train, exposure = self.train, self.train_exposure
+        if isinstance(train, Rows):
+            train, order = train.in_file_order()
+            exposure = None if exposure is None else exposure[order]
+        return as_tensor(train), None if exposure is None else torch.from_numpy(exposure)
 
     def remarks(self, as_counts: bool) -> list[str]:
         """Returns warnings about a table of counts that looks as if something else was meant, a line each.
@@ -101,27 +117,26 @@ class Dataset:
 
     def mean(self) -> NDArray[np.float64]:
         """Returns the mean of the training observations in the units of models, shape (1, \\*shape)."""
-        mean = self.train.mean(0, keepdims=True, dtype=np.float64)
-        units: NDArray[np.float64] = mean if self.train.dtype.kind == "f" else (mean - self.offset) / self.scale
-        return units
+        total = sum(part.sum(0, keepdims=True, dtype=np.float64) for part in parts(self.train))
+        mean: NDArray[np.float64] = total / len(self.train)
+        return (mean - self.offset) / self.scale if self.is_original else mean
 
-    def test_units(self) -> NDArray[np.float32]:
-        """Returns the held-out observations as float32 in the units of models."""
-        units: NDArray[np.float32] = self.to_units(torch.from_numpy(self.test)).numpy()
-        return units
+    @property
+    def train_units(self) -> Units:
+        """Returns the training observations, as float32 in the units of models when they are read."""
+        return Units(self.train, self.to_units)
+
+    @property
+    def test_units(self) -> Units:
+        """Returns the held-out observations, as float32 in the units of models when they are read."""
+        return Units(self.test, self.to_units)
 
     def held_out(
         self, number: int | None = None, rows: slice | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Returns held-out observations, in the units of models, and their exposure: the first, some rows, or all."""
         rows = slice(number) if rows is None else rows
-        units: NDArray[np.float32] = self.to_units(torch.from_numpy(self.test[rows])).numpy()
-        return units, None if self.test_exposure is None else self.test_exposure[rows]
-
-    def train_units(self, number: int | None = None) -> NDArray[np.float32]:
-        """Returns the first training observations (by default all), as float32 in the units of models."""
-        units: NDArray[np.float32] = self.to_units(torch.from_numpy(self.train[:number])).numpy()
-        return units
+        return self.test_units[rows], None if self.test_exposure is None else self.test_exposure[rows]
 
     def original(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Converts values from the units of models back to the original ones."""
@@ -199,13 +214,16 @@ def load_dataset(
         raise InputError("scaling", repr(scaling), f"one of {', '.join(SCALINGS)}")
     raw = _load(data, seed, data_dir, download, whiten, file)
     name = data if data in NAMED else Path(data).stem
-    train, test, exposures = raw.values, raw.test, raw.exposure
+    values, exposures = raw.values, raw.exposure
     if exposure is not None:
-        exposures = np.full(len(train) + (0 if test is None else len(test)), exposure)
-    if test is None:
+        exposures = np.full(len(values) + (0 if raw.test is None else len(raw.test)), exposure)
+    train: Array | Rows
+    test: Array | Rows
+    if raw.test is None:
         rows = _split(raw, split, test_fraction, seed)
-        train, test = (train[part] for part in rows)
+        train, test = (Rows(values, part) if isinstance(values, np.memmap) else values[part] for part in rows)
     else:
+        train, test = values, raw.test
         rows = np.arange(len(train)), np.arange(len(train), len(train) + len(test))
     beside: list[Any] = [
         None if values is None else values[part].astype(dtype)
@@ -277,45 +295,62 @@ def _look_like_counts(values: Array) -> bool:
     def whole(part: Array) -> bool:
         return part.dtype.kind in "iu" or bool((np.isnan(part) | (part == np.round(part))).all())
 
-    parts = _parts(values) if values.ndim == 2 else []
-    return any((part > 1).any() for part in parts) and not any((part < 0).any() or not whole(part) for part in parts)
+    some = False
+    for part in parts(values) if values.ndim == 2 else ():
+        if (part < 0).any() or not whole(part):
+            return False
+        some = some or bool((part > 1).any())
+    return some
 
 
 def _scaling(
-    scaling: str, train: Array, test: Array, limits: tuple[float, float] | None, data: str
+    scaling: str, train: Array | Rows, test: Array | Rows, limits: tuple[float, float] | None, data: str
 ) -> tuple[float, float]:
     """Returns the offset and the scale of a data set."""
     if scaling == "none":
         return 0.0, 1.0
-    if train.min() == train.max():
-        problem = f"{data}, whose training values are all {train.flat[0]:g}"
+    lowest, highest = _limits(train)
+    if lowest == highest:
+        problem = f"{data}, whose training values are all {lowest:g}"
         raise InputError("data", problem, "values that vary, or --scaling none")
     if scaling == "standard":
         return _moments(train)
-    low, high = limits or (float(min(train.min(), test.min())), float(max(train.max(), test.max())))
+    if limits is None:
+        others = _limits(test)
+        limits = min(lowest, others[0]), max(highest, others[1])
+    low, high = limits
     return (low, high - low) if scaling == "unit" else ((low + high) / 2, (high - low) / 2)
 
 
-def _parts(values: Array) -> list[Array]:
-    """Returns views of observations, some at a time."""
-    return np.split(values, range(ROWS, len(values), ROWS))
+def _limits(values: Array | Rows) -> tuple[float, float]:
+    """Returns the smallest and the largest value."""
+    each = [(float(part.min()), float(part.max())) for part in parts(values)]
+    return min(low for low, _ in each), max(high for _, high in each)
 
 
-def _moments(values: Array) -> tuple[float, float]:
+def _moments(values: Array | Rows) -> tuple[float, float]:
     """Returns the mean and the standard deviation of all values, some observations at a time."""
-    parts = _parts(values)
-    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / values.size
-    squares = sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in parts)
+    mean = sum(float(part.sum(dtype=np.float64)) for part in parts(values)) / values.size
+    squares = sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in parts(values))
     return mean, float(np.sqrt(squares / values.size))
 
 
-def _in_units(values: Array, offset: float, scale: float, data: str) -> Array:
-    """Scales floats in their own precision; returns small whole numbers as they are, since they take less memory."""
+def _in_units(values: Array | Rows, offset: float, scale: float, data: str) -> Array | Rows:
+    """Scales floats in their own precision; returns small whole numbers, and rows of a file, as they are."""
     if values.dtype in SMALL:
         return values
-    with np.errstate(over="ignore"):
-        singles = ((values - offset) / scale).astype(np.float32)
-    if np.isinf(singles).any():
-        problem = f"{data} with values up to {np.abs(values).max():g}"
-        raise InputError("data", problem, "values within the range of float32, or --scaling standard")
-    return singles
+
+    def singles(part: Array) -> Array:
+        with np.errstate(over="ignore"):
+            converted = ((part - offset) / scale).astype(np.float32)
+        if np.isinf(converted).any():
+            problem = f"{data} with values up to {np.abs(part).max():g}"
+            raise InputError("data", problem, "values within the range of float32, or --scaling standard")
+        return converted
+
+    if not isinstance(values, Rows):
+        return singles(values)
+    if values.dtype == np.float64:
+        for part in parts(values):
+            singles(part)
+    return values

@@ -11,6 +11,7 @@ from pyrocount.errors import InputError
 
 from .formats import BESIDE, is_beside, read_arrays
 from .options import FileOptions
+from .rows import parts
 from .spike_times import TIMES
 
 Array = NDArray[Any]
@@ -26,8 +27,8 @@ class Observations:
     """Observations of a file, and what describes them.
 
     Attributes:
-        values: observations, shape (N, \\*shape), floats or of a dtype in ``SMALL``; NaN where they are missing, if
-            that is allowed.
+        values: observations, shape (N, \\*shape), floats or of a dtype in ``SMALL``, or of any dtype of numbers in a
+            memory-mapped file; NaN where they are missing, if that is allowed.
         exposure: positive lengths of their windows, shape (N,), where they are known.
         labels: numbers of their classes, from 0 where the file does not have whole numbers, shape (N,).
         label_names: names of the classes 0, 1 and so on, where the file does not have whole numbers.
@@ -86,7 +87,8 @@ def read_observations(path: str | Path, options: FileOptions | None = None, argu
     arrays = read_arrays(Path(path), options, argument)
     values = _chosen(arrays, options, path, argument)
     if values.dtype not in SMALL:
-        values = _numbers(values, path, argument, options.missing == "mask")
+        values = _checked(values, path, argument, options.missing == "mask")
+        values = values if isinstance(values, np.memmap) else _floats(values)
     trials, times, rows = len(values), 1, None
     described = {name: _named(arrays, name, options, path) for name in (*BESIDE, "groups")}
     if values.ndim == 3:
@@ -180,17 +182,36 @@ def _table(values: Array, path: str | Path, argument: str) -> Array:
     return values
 
 
-def _numbers(values: Array, path: str | Path, argument: str, missing: bool = False) -> Floats:
-    if values.dtype.kind not in "buif":
-        raise InputError(argument, f"{path} with dtype {values.dtype}", "an array of numbers")
-    unknown = np.isinf(values) if missing else ~np.isfinite(values)
-    if bad := np.count_nonzero(unknown):
-        first = tuple(int(i) for i in np.argwhere(unknown)[0])
+def _numbers(values: Array, path: str | Path, argument: str) -> Floats:
+    return _floats(_checked(values, path, argument))
+
+
+def _floats(values: Array) -> Floats:
+    return values.astype(np.result_type(values.dtype, np.float32), copy=False)
+
+
+def _checked(values: Array, path: str | Path, argument: str, missing: bool = False) -> Array:
+    """Returns values after a check that they are finite numbers, or missing where that is allowed."""
+    if values.dtype.kind not in "buif" or values.dtype.itemsize > 8:
+        raise InputError(argument, f"{path} with dtype {values.dtype}", "an array of numbers of up to 8 bytes")
+    if values.dtype.kind != "f":
+        return values
+    bad = infinite = done = 0
+    first: tuple[int, ...] | None = None
+    for part in parts(values) if values.ndim else [values]:
+        endless = np.isinf(part)
+        unknown = endless if missing else ~np.isfinite(part)
+        bad, infinite = bad + int(np.count_nonzero(unknown)), infinite + int(np.count_nonzero(endless))
+        if first is None and unknown.any():
+            place = [int(i) for i in np.argwhere(unknown)[0]]
+            first = (place[0] + done, *place[1:]) if place else ()
+        done += len(part) if values.ndim else 0
+    if bad:
         what, wanted = ("infinite", "finite or missing") if missing else ("NaN or infinite", "finite")
         problem = f"{path} with {what} values ({bad} of {values.size}, the first at {first})"
-        only_missing = not missing and not np.isinf(values).any()
+        only_missing = not missing and not infinite
         raise InputError(argument, problem, f"{wanted} values{', or --missing mask' if only_missing else ''}")
-    return values.astype(np.result_type(values.dtype, np.float32), copy=False)
+    return values
 
 
 def _lengths(exposure: Array | None, path: str | Path, argument: str) -> Floats | None:

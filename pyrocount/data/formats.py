@@ -16,6 +16,9 @@ from .spike_times import read_nwb, read_pynapple
 Array = NDArray[Any]
 Reader = Callable[[Path, FileOptions, str], dict[str, Array]]
 
+# Number of bytes from which on an array stays in its file.
+MAPPED = 2**25
+
 
 def read_arrays(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:
     """Reads the arrays of a file by name, by the reader of its suffix.
@@ -45,10 +48,15 @@ def read_arrays(path: Path, options: FileOptions, argument: str) -> dict[str, Ar
 
 
 def _numpy(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:
-    """Reads a file of NumPy; the array of a ``.npy`` file is named x. SciPy and pynapple have formats of their own."""
+    """Reads a file of NumPy; the array of a ``.npy`` file is named x, and stays in the file if it is large.
+
+    SciPy and pynapple have formats of their own.
+    """
     with path.open("rb") as file:
         if not file.read(6).startswith((b"PK", b"\x93NUMPY")):
             raise InputError(argument, f"{path}, which is not in NumPy's format", "a .npy or .npz file")
+        if path.suffix.lower() == ".npy" and path.stat().st_size >= MAPPED:
+            return {"x": np.load(path, mmap_mode="r", allow_pickle=False)}
         file.seek(0)
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

@@ -49,8 +49,21 @@ def lifetime_sparsity(counts: Array) -> float:
     >>> lifetime_sparsity(np.array([[1.0, 2.0, 0.0], [0.0, -2.0, 0.0]]))
     0.5
     """
-    number = counts.shape[-2]
     sums, squares = np.abs(counts).sum(-2, dtype=np.float64), np.square(counts, dtype=np.float64).sum(-2)
+    return sparsity_of_sums(sums, squares, counts.shape[-2])
+
+
+def sparsity_of_sums(sums: Array, squares: Array, number: int) -> float:
+    """Returns the lifetime sparsity from the sums of magnitudes and of squares over observations, of any one shape.
+
+    Args:
+        sums: sum of the magnitudes of each latent over observations.
+        squares: sum of the squares of each latent.
+        number: number of observations in each sum.
+
+    >>> sparsity_of_sums(np.array([1.0, 4.0]), np.array([1.0, 8.0]), 2)
+    0.5
+    """
     active = squares > 0
     if number < 2 or not active.any():
         return float("nan")

@@ -10,16 +10,16 @@ from scipy.special import gammaln, xlogy
 Array = NDArray[np.floating[Any]]
 
 # Number of observations that are summed together.
-ROWS = 10_000
+ROWS = 2000
 # Largest number of observations from which a dispersion is estimated, and the range of its logarithm.
 DISPERSION_ROWS, LOG_TOTAL_COUNT_RANGE = 2000, (-7.0, 12.0)
 
 
-def mean_rates(x: Array, exposure: Array | None = None) -> Array:
+def mean_rates(x: Any, exposure: Array | None = None) -> Array:
     """Returns the mean rate of each channel, in spikes per unit of exposure, of half a spike at least.
 
     Args:
-        x: counts, shape (N, \\*shape); NaN where they are missing.
+        x: counts, shape (N, \\*shape), an array or what is read in parts as one; NaN where they are missing.
         exposure: length of each observation's window, shape (N,); by default 1.
 
     >>> mean_rates(np.array([[1.0, 0.0], [3.0, 0.0]])).tolist()
@@ -27,10 +27,11 @@ def mean_rates(x: Array, exposure: Array | None = None) -> Array:
     """
     windows = np.ones(len(x)) if exposure is None else np.asarray(exposure, np.float64)
     spikes, known = np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
-    parts = range(ROWS, len(x), ROWS)
-    for part, lengths in zip(np.split(x, parts), np.split(windows, parts), strict=True):
+    for first in range(0, len(x), ROWS):
+        rows = slice(first, first + ROWS)
+        part = x[rows]
         spikes += np.nansum(part, 0, dtype=np.float64)
-        known += np.tensordot(lengths, ~np.isnan(part), 1)
+        known += np.tensordot(windows[rows], ~np.isnan(part), 1)
     rates: Array = np.maximum(spikes, 0.5) / np.maximum(known, np.finfo(float).tiny)
     return rates
 
@@ -67,13 +68,13 @@ def negative_binomial_nll(x: Array, rate: Array, total_count: Array, exposure: A
     return np.nan_to_num(-log_pmf, nan=0.0)
 
 
-def dispersions(x: Array, rate: Array, exposure: Array | None = None) -> Array:
+def dispersions(x: Any, rate: Array, exposure: Array | None = None) -> Array:
     """Returns the total_count of each channel at which counts are likeliest, shape (\\*shape).
 
     With more than 2000 observations, 2000 at equal distances are taken.
 
     Args:
-        x: counts, shape (N, \\*shape); NaN where they are missing.
+        x: counts, shape (N, \\*shape), an array or what is read in parts as one; NaN where they are missing.
         rate: means, per unit of exposure, shape (\\*shape).
         exposure: length of each observation's window, shape (N,); by default 1.
     """

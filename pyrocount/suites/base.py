@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from pyrocount.backends import Backend, Evaluation, derived_seed
 from pyrocount.backends.evaluation import Array
-from pyrocount.data import Dataset
+from pyrocount.data import Dataset, parts
 from pyrocount.diagnostics import Check
 from pyrocount.errors import InputError
 from pyrocount.metrics.representation import MeanInterval, mean_interval
@@ -89,12 +90,12 @@ class EvaluationContext:
     def test(self, number: int | None = None) -> tuple[Array, Array | None]:
         """Returns a number of held-out observations, in the units of models, and their exposure where there is one."""
         rows, exposure = self.rows[:number], self.data.test_exposure
-        return self.data.test_units()[rows], None if exposure is None else exposure[rows]
+        return self.data.test_units[rows], None if exposure is None else exposure[rows]
 
     def training(self) -> tuple[Array, Array | None]:
         """Returns the training observations that probes learn from, and their exposure, as ``test`` does."""
         exposure = self.data.train_exposure
-        x = self.data.train_units(self.train_observations)
+        x = self.data.train_units[: self.train_observations]
         return x, None if exposure is None else exposure[: len(x)]
 
     @property
@@ -174,10 +175,12 @@ class EvaluationContext:
         offset, scale = self.data.offset, self.data.scale
         if self.data.train.dtype == np.uint8:
             return -offset / scale, (255 - offset) / scale
-        parts = self.data.train, self.data.test
-        low, high = float(min(np.nanmin(part) for part in parts)), float(max(np.nanmax(part) for part in parts))
-        whole = self.data.train.dtype.kind != "f"
-        return ((low - offset) / scale, (high - offset) / scale) if whole else (low, high)
+        limits = [
+            (float(np.nanmin(part)), float(np.nanmax(part)))
+            for part in chain(parts(self.data.train), parts(self.data.test))
+        ]
+        low, high = min(low for low, _ in limits), max(high for _, high in limits)
+        return ((low - offset) / scale, (high - offset) / scale) if self.data.is_original else (low, high)
 
 
 @dataclass(frozen=True)
