@@ -82,13 +82,13 @@ class StrictMeanField_ELBO(_OnDevice, TraceMeanField_ELBO):  # noqa: N801  (name
     def loss_of_particle(self, model_trace: Trace, guide_trace: Trace) -> Tensor:
         """Returns the divergences of the latent sites less the log probability of the data."""
         check_guide(model_trace, guide_trace)
-        elbo = torch.zeros(())
-        for name, site in model_trace.nodes.items():
-            if site["type"] == "sample":
-                observed = site["is_observed"]
-                term = site["log_prob_sum"] if observed else -divergence(name, site, guide_trace.nodes[name]).sum()
-                elbo = elbo.to(term.device) + term
-        return -elbo
+        terms = [
+            -site["log_prob_sum"] if site["is_observed"] else divergence(name, site, guide_trace.nodes[name]).sum()
+            for name, site in model_trace.nodes.items()
+            if site["type"] == "sample"
+        ]
+        # A first term from the host would make the host wait for the device.
+        return sum(terms[1:], start=terms[0])
 
 
 def check_guide(model_trace: Trace, guide_trace: Trace) -> None:

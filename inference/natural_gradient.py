@@ -124,7 +124,9 @@ class Problem:
 
     def sample(self, key: Array, potentials: Potentials) -> Array:
         """Draws a sample of the distribution with these potentials."""
-        z: Array = self.family.distribution(potentials, self.relaxation).sample(key)
+        distribution: Any = self.family.distribution(potentials, self.relaxation)
+        # Corrections are those of a gradient through the rates.
+        z: Array = distribution.sample_through_rate(key) if self.neighbours else distribution.sample(key)
         return z
 
     def start(self, key: Array, potentials: Potentials | None = None) -> State:

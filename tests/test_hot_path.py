@@ -101,3 +101,52 @@ def test_a_step_reads_once(options):
 def test_a_loss_that_is_not_finite_is_caught_at_its_step():
     with pytest.raises(NonFiniteLossError, match="step 1 "):
         trained(3, model="gaussian", estimator="pathwise", scale=1e-30)
+
+
+@pytest.fixture
+def gamma_without_values():
+    """The shape of the derivative of a Gamma variable, which torch does not know for tensors without values."""
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("_standard_gamma_grad", lambda concentration, value: torch.empty_like(value), "Meta")
+    yield
+    library._destroy()
+
+
+class Moves(TorchDispatchMode):
+    """Records the operations that move values from one device to another."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        result = operation(*arguments, **(options or {}))
+        if "copy" in str(operation):
+            devices = {each.device for each in (*arguments, result) if isinstance(each, torch.Tensor)}
+            if len(devices) > 1:
+                self.seen.add(str(operation))
+        return result
+
+
+# Arrivals are laid out by their numbers, which the host must know.
+CAPTURED = [step for step in STEPS if not step[1].startswith("arrival")]
+
+
+@pytest.mark.parametrize(("model", "estimator", "kl"), CAPTURED)
+def test_a_step_needs_no_value_of_the_device(model, estimator, kl, gamma_without_values):
+    """Tensors without values, as a CUDA graph sees them: a read, or a copy from the host, would end its capture."""
+    config = Config(model=model, estimator=estimator, kl=kl, latent_dim=6, encoder="lin", decoder="lin")
+    vae = build(config, (4,)).model.to("meta")
+    x = torch.empty(20, 4, device="meta")
+    with Moves() as moves, pyro.validation_enabled(False), pyro.settings.context(module_local_params=True):
+        make_elbo(config, vae)(x).backward()
+    assert not moves.seen
+    assert all(parameter.grad is not None for parameter in vae.encoder.parameters())
+
+
+def test_moves_and_reads_of_values_are_seen():
+    with Moves() as moves:
+        torch.zeros(()).to("meta")
+    assert moves.seen == {"aten._to_copy.default"}
+    with pytest.raises(RuntimeError, match="cannot be called on meta tensors"):
+        torch.zeros((), device="meta").item()

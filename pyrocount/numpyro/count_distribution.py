@@ -113,6 +113,10 @@ class CountDistribution(Distribution):
 
         The values have the floating-point dtype of the parameters. Rates that are NaN or infinite give NaN.
         """
+        return self.sample_through_rate(key, sample_shape)
+
+    def sample_through_rate(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws the values of ``sample``, whose gradient goes through that of the rates of ``draw_rate``."""
         if not is_prng_key(key):
             raise InputError("key", repr(key), "a random key such as jax.random.key(0)")
         rate, key = self.draw_rate(key, (*sample_shape, *self.batch_shape))

@@ -9,7 +9,7 @@ POISSON = {"float64": 1e200, "float32": 1e20}
 # Step between the nodes, where they start, the last exponent of a decay, and how many times larger than the other
 # scales a total_count may be without its decay being over before the start. For means from 1e-4 to 1e4 and total_counts
 # from 1e-3 to 1e6 the error of the value is 1e-8 in float64.
-RULES = {"float64": (0.34, -3.4, 40.0, 1e6), "float32": (0.5, -2.6, 18.0, 1e3)}
+RULES = {"float64": (0.34, -3.4, 40.0, 1e6), "float32": (0.55, -2.2, 14.0, 1e3)}
 # Largest x of a node.
 MOST = 350.0
 

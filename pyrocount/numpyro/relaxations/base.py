@@ -133,15 +133,18 @@ def positive_temperature(temperature: Any) -> None:
 
 
 @jax.custom_jvp
-def with_derivative(value: Array, parameter: Array, derivative: Array) -> Array:
-    """Returns ``value`` with the given derivative with respect to ``parameter``; the arguments have one shape."""
+def with_derivative(value: Array, parameter: Array, derivative: Array, *others: Array) -> Array:
+    """Returns ``value`` with the given derivative with respect to ``parameter``; the arguments have one shape.
+
+    Further parameters may follow, each with its derivative.
+    """
     return value
 
 
 @with_derivative.defjvp
-def _jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-    value, _, derivative = primals
-    return value, derivative * tangents[1]
+def _jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    changes = [slope * tangent for slope, tangent in zip(primals[2::2], tangents[1::2], strict=True)]
+    return primals[0], sum(changes[1:], start=changes[0])
 
 
 def with_log_derivative(value: Array, rate: Array, slope: Array) -> Array:
