@@ -54,7 +54,6 @@ def step(model, estimator, kl):
 @pytest.mark.parametrize(("model", "estimator", "kl"), STEPS)
 def test_no_operation_is_in_double_precision(model, estimator, kl, read, monkeypatch):
     """On other devices values cannot be read without waiting, and counts are not drawn by inversion."""
-    monkeypatch.setattr(inversion, "LARGE", 10**9)
     if not read:
         for module in (dispersion, elementwise, inversion, log_pmf, single):
             monkeypatch.setattr(module, "readable", lambda x: False)

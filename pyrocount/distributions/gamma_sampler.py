@@ -7,7 +7,7 @@ from .elementwise import compact, in_blocks
 from .special import log1p_residual
 
 # Number of variables from which it is faster to draw them together.
-LARGE = 4096
+LARGE = 32_768
 
 
 def standard_gamma(concentration: Tensor) -> Tensor:

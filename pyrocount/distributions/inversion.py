@@ -5,8 +5,8 @@ from torch import Tensor
 
 from .overrides import readable
 
-# Number of counts from which it is faster to draw them together, and number in a block of them.
-LARGE, BLOCK = 4096, 60_000
+# Number of counts in a block, which are drawn together.
+BLOCK = 60_000
 # Mean below which it is faster than other ways on average, and largest mean, as it goes through the counts one by one.
 MODERATE, LARGEST = 2.0, 16.0
 # A count so far out that its probability is below the resolution of float64, where the ratio of the probabilities of
@@ -16,9 +16,12 @@ BEYOND, LARGEST_RATIO = 128, 0.7
 FEW = 1 / 8
 
 
-def worthwhile(mean: Tensor) -> bool:
-    """Returns whether counts with these means are drawn fastest by inversion; false for means that are none."""
-    many = mean.numel() >= LARGE and readable(mean)
+def worthwhile(mean: Tensor, least: int) -> bool:
+    """Returns whether counts with these means, ``least`` of them or more, are drawn fastest together.
+
+    It is false for means that are none, and where values cannot be read in little time.
+    """
+    many = mean.numel() >= least and readable(mean)
     return many and mean.mean().item() < MODERATE and mean.amin().item() >= 0
 
 

@@ -6,6 +6,9 @@ from torch import Tensor
 from .gamma_sampler import standard_gamma
 from .inversion import BLOCK, LARGEST, LARGEST_RATIO, invert
 
+# Number of counts from which it is faster to draw them together.
+LARGE = 8192
+
 
 def negative_binomial(total_count: Tensor, odds: Tensor) -> Tensor:
     """Draws exact negative-binomial counts on a CPU, of the shape and dtype of the arguments, which are positive.

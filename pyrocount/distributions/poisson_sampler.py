@@ -7,8 +7,8 @@ from torch import Tensor
 
 from .inversion import BLOCK, LARGEST, invert, worthwhile
 
-# Mean rate below which one Poisson process is fastest.
-SPARSE = 0.1
+# Number of rates from which it is faster to draw them together, and mean rate below which one process is fastest.
+LARGE, SPARSE = 32_768, 0.1
 
 
 def poisson(rate: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def poisson(rate: Tensor) -> Tensor:
     rates are drawn together, by inversion of the distribution function. On other devices, and for few or larger rates,
     ``torch.poisson`` draws the counts; it rejects negative and overflowing rates.
     """
-    if not worthwhile(rate):
+    if not worthwhile(rate, LARGE):
         return torch.poisson(rate)
     flat = rate.flatten()
     if flat.mean() < SPARSE:

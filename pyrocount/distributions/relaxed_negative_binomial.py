@@ -9,12 +9,12 @@ from torch.distributions.utils import broadcast_all, lazy_property
 
 from pyrocount.errors import exactly_one
 
+from . import negative_binomial_sampler
 from .count_distribution import CountDistribution
 from .elementwise import compact
 from .gamma_sampler import standard_gamma
 from .inversion import worthwhile
 from .log_pmf import negative_binomial_log_pmf
-from .negative_binomial_sampler import negative_binomial
 from .overrides import transformed
 from .relaxations import ArrivalTimes, Relaxation, SteinChen
 from .relaxations.base import drawn_under_transforms, with_derivative
@@ -137,10 +137,10 @@ class RelaxedNegativeBinomial(CountDistribution):
         return gamma.to(total_count.dtype) * self._odds
 
     def _draw_count(self, sample_shape: Sequence[int], odds: Tensor) -> Tensor:
-        if not worthwhile(self.total_count * odds):
+        if not worthwhile(self.total_count * odds, negative_binomial_sampler.LARGE):
             return self.relaxation.draw(self._checked_rate(sample_shape))[0]
         shape = self._extended_shape(torch.Size(sample_shape))
-        return negative_binomial(self.total_count.expand(shape), odds.expand(shape))
+        return negative_binomial_sampler.negative_binomial(self.total_count.expand(shape), odds.expand(shape))
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         r"""Draws counts, as for every count distribution; with ``SteinChen`` no gradient goes through the Gamma.
