@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from .loop import Row, run_epochs
+from .parallel import processes
 from .schedules import cosine
 
 
@@ -30,6 +31,8 @@ def train(
     progress: bool = True,
 ) -> list[Row]:
     """Minimises the loss of an ELBO module over minibatches.
+
+    Where ``torch.distributed`` is initialised, its processes divide every batch among them, and average the gradients.
 
     The random numbers come from torch's global generators, whose states are part of the checkpoint, so that training
     resumed from a checkpoint takes exactly the steps that it would have taken without the interruption.
@@ -68,14 +71,18 @@ def train(
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     device = parameters[0].device
     history: list[Row] = []
+    group = processes()
 
     def step(number: int, batch: Tensor, annealed: Mapping[str, float]) -> tuple[float, float, float]:
         optimizer.zero_grad()
-        x, *others = (part.index_select(0, batch.to(part.device)).to(device, non_blocking=True) for part in data)
-        loss = elbo(prepare(x), *others) / len(batch)
+        own = group.part(batch)
+        x, *others = (part.index_select(0, own.to(part.device)).to(device, non_blocking=True) for part in data)
+        # The mean over processes is that over the batch, also where they have parts of different sizes.
+        share = group.size / len(batch) if len(own) < len(batch) else 1 / len(batch)
+        loss = of_a_part(prepare(x), *others) * share
         loss.backward()
         # The only values that are read in a step, at once, as reading waits for the device.
-        value, norm = torch.stack([loss.detach(), _gradient_norm(parameters).to(loss)]).tolist()
+        value, norm = group.mean(torch.stack([loss.detach(), _gradient_norm(parameters).to(loss)])).tolist()
         if math.isfinite(value) and math.isfinite(norm):
             if norm > max_gradient_norm:
                 _scale_gradients(parameters, max_gradient_norm / norm)
@@ -85,7 +92,7 @@ def train(
 
     def shuffled(epoch: int) -> Sequence[Tensor]:
         module.train()
-        return torch.randperm(number_of_data).split(batch_size)
+        return group.order(number_of_data, device).split(batch_size)
 
     def save_now() -> None:
         save(_checkpoint(module, optimizer, scheduler, history))
@@ -94,6 +101,8 @@ def train(
         save_now()
     else:
         _restore(checkpoint, module, optimizer, scheduler, history)
+    of_a_part = group.loss(elbo, module)
+    group.seed(len(history))
     run_epochs(
         step,
         history,

@@ -29,6 +29,10 @@ class Baseline(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the expected ELBO (N,): the number of values in an observation times the output of the network."""
+        """Returns the expected ELBO: the number of values in an observation times the output of the network.
+
+        Its shape is (N,), and () of one observation, as Pyro leaves out plates of size 1.
+        """
         expected = self.size * self.network(x).squeeze(-1)
+        expected = expected[0] if len(x) == 1 else expected
         return expected.detach() + GRADIENT_SCALE * (expected - expected.detach())

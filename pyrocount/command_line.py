@@ -11,6 +11,7 @@ from pyrocount.data import user_path
 from pyrocount.errors import InputError
 from pyrocount.inference import NonFiniteLossError
 from pyrocount.options import Option
+from pyrocount.process.group import ProcessLostError, rank
 from pyrocount.process.state import own_state
 from pyrocount.process.streams import lenient_streams
 from pyrocount.run import Run
@@ -39,7 +40,7 @@ def run_command(program: str, work: Callable[[], object], named: Callable[[str],
         named: function that returns the name of an argument in the line.
 
     Returns:
-        The exit code: 0, 1 for a loss that is not finite, 2 for bad input, or 130 for Ctrl-C.
+        The exit code: 0, 1 for a loss that is not finite or a lost process, 2 for bad input, or 130 for Ctrl-C.
     """
     with lenient_streams():
         try:
@@ -53,11 +54,18 @@ def run_command(program: str, work: Callable[[], object], named: Callable[[str],
             return _stop(program, 130, "interrupted", interrupt)
         except NonFiniteLossError as error:
             return _stop(program, 1, f"stopped: not finite at {error}", error)
+        except ProcessLostError as error:
+            return _stop(program, 1, f"stopped: {error}", error)
     return 0
 
 
 def _stop(program: str, code: int, message: str, reason: BaseException | None = None) -> int:
-    """Says in one line why a command stops, with the notes of the reason; returns the exit code."""
+    """Says in one line why a command stops, with the notes of the reason; returns the exit code.
+
+    Of several processes, the first one says it, or those that lose it.
+    """
+    if rank() and not isinstance(reason, ProcessLostError):
+        return code
     print(f"{program}: " + "; ".join([message, *getattr(reason, "__notes__", [])]), file=sys.stderr)
     return code
 
@@ -79,11 +87,7 @@ def parse(arguments: Sequence[str]) -> Config:
         InputError: for bad options, a run that cannot be resumed, and an option that differs from the resumed run's.
         SystemExit: after printing ``--help``.
     """
-    given = vars(_parser().parse_args(arguments))
-    # Absolute paths, so that a run can be resumed from another working directory.
-    for name in ("data", "data_dir", "split", "trials"):
-        if name in given and (name == "data_dir" or Path(given[name]).suffix):
-            given[name] = str(user_path(given[name], name).resolve())
+    given = with_full_paths(vars(_parser().parse_args(arguments)))
     if not given.get("resume"):
         return Config(**given)
 
@@ -96,16 +100,31 @@ def parse(arguments: Sequence[str]) -> Config:
     return Config(**saved.options | {"name": given["name"], "out": str(run.path.parent), "resume": True} | given)
 
 
+def with_full_paths(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns options with absolute paths, so that a run can be resumed from another working directory."""
+    found = dict(given)
+    for name in ("data", "data_dir", "split", "trials"):
+        if name in given and (name == "data_dir" or Path(given[name]).suffix):
+            found[name] = str(user_path(given[name], name).resolve())
+    return found
+
+
 def _parser() -> Parser:
-    """Returns a parser that gives only the options that are on the command line."""
     parser = Parser(
         prog="python -m pyrocount.fit",
         description="Fit a variational autoencoder or a sparse code; metrics and figures go into a run folder.",
-        argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: Parser, without: Sequence[str] = ()) -> None:
+    """Adds the options of all models to a parser, which then gives those that are on the command line."""
     for option in all_options().values():
-        settings: dict[str, Any] = {"help": f"{option.help} (default: {option.default})"}
+        if option.name in without:
+            continue
+        settings: dict[str, Any] = {"help": f"{option.help} (default: {option.default})", "default": argparse.SUPPRESS}
         if option.kind is bool:
             settings["action"] = argparse.BooleanOptionalAction if option.default else "store_true"
         elif choices := choices_of(option):
@@ -113,7 +132,6 @@ def _parser() -> Parser:
         else:
             settings |= {"type": _reader(option), "metavar": {int: "N", float: "X"}.get(option.kind, "TEXT")}
         parser.add_argument(option_name(option.name), **settings)
-    return parser
 
 
 def _reader(option: Option) -> Callable[[str], Any]:

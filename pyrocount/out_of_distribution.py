@@ -64,7 +64,7 @@ def _measure_and_save(arguments: Sequence[str]) -> None:
     if run.backend.observes_counts:
         raise InputError("RUN", f"{given.run} with counts for data", "a model of images")
     data, options = run.data(), run.config[DataOptions]
-    x = data.test_units[:OBSERVATIONS]
+    x = data.test_view[:OBSERVATIONS]
     kinds = {"held out": x}
     if x.ndim == 4:
         kinds |= {f"rotated by {angle:g}": rotated(x, angle) for angle in given.rotations}
@@ -84,7 +84,7 @@ def _measure_and_save(arguments: Sequence[str]) -> None:
             raise InputError(
                 "other", f"{name} with observations of shape {other.shape}", f"observations of shape {data.shape}"
             )
-        kinds[other.name] = other.test_units[:OBSERVATIONS]
+        kinds[other.name] = other.test_view[:OBSERVATIONS]
 
     beta = run.config[ObjectiveOptions].beta
     backend = run.backend if given.steps is None else as_backend(run.model, steps=given.steps)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pyrocount.compare import compare, main, read_runs, table
+from pyrocount.compare import main
+from pyrocount.comparison import compare, read_runs, table
 from pyrocount.config import Config
 
 # Test NELBOs of three configurations over four seeds.

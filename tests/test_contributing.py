@@ -137,7 +137,7 @@ def test_a_suite(add, fitted, array):
     assert evaluate.main([str(run.path), "--suite", "correlation"]) == 2
     add("A new suite, check or figure")
     assert evaluate.main([str(run.path), "--suite", "correlation"]) == 0
-    expected = np.abs(np.corrcoef(run.backend.code(run.data().test_units[:]).T) - np.eye(3)).max()
+    expected = np.abs(np.corrcoef(run.backend.code(run.data().test_units()).T) - np.eye(3)).max()
     metrics = json.loads((run.path / "evaluation.json").read_text())["suites"]["correlation"]["metrics"]
     assert metrics["largest_correlation"] == pytest.approx(expected, abs=1e-5)
     assert "largest correlation" in (run.path / "report.html").read_text()

@@ -160,7 +160,7 @@ def test_small_whole_numbers_stay_as_they_are_and_have_the_units_of_floats(save,
     values = np.random.default_rng(0).integers(0, 100, (12_000, 3))
     kept, floats = (load_dataset(save(values.astype(kind)), scaling=scaling) for kind in (dtype, np.float64))
     assert kept.train.dtype == kept.test.dtype == dtype
-    for part in ("train_units", "test_units"):
+    for part in ("train_view", "test_view"):
         np.testing.assert_allclose(getattr(kept, part)[:], getattr(floats, part)[:], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(kept.mean(), floats.mean(), rtol=1e-5, atol=1e-6)
     assert kept.offset == pytest.approx(floats.offset, rel=1e-12)

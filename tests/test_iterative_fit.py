@@ -42,7 +42,7 @@ def test_digits(command, tmp_path):
     loaded = load(run)
     assert loaded.model.model.shape == (1, 8, 8)
     assert loaded.config.model == "iterative-poisson"
-    again = loaded.backend.evaluate(loaded.data().test_units[:], seed=0)
+    again = loaded.backend.evaluate(loaded.data().test_units(), seed=0)
     assert again.metrics == pytest.approx(metrics, rel=1e-4)
 
 
@@ -194,7 +194,7 @@ def test_training_keeps_to_the_tight_clamp(array, monkeypatch):
     config = Config(model="iterative-negbio", data=str(array), latent_dim=5)
     data = load_data(config)
     backend = build(config, data.shape)
-    x = jax.numpy.asarray(data.test_units[:])
+    x = jax.numpy.asarray(data.test_units())
     assert backend.model.problem(x).dynamics.max_step is None
     assert replace(backend.model, max_step=0.3).problem(x).dynamics.max_step == 0.3
     seen = []

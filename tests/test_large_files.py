@@ -45,7 +45,7 @@ def test_the_data_are_those_that_are_read_at_once(save, monkeypatch, dtype, scal
     assert isinstance(large.train, Rows)
     assert large.train.dtype == np.dtype(dtype).newbyteorder("=")
     assert large.train.shape == whole.train.shape
-    for name in ("train_units", "test_units"):
+    for name in ("train_view", "test_view"):
         mine, wanted = (getattr(data, name)[:] for data in (large, whole))
         assert mine.dtype == np.float32
         np.testing.assert_allclose(mine, wanted, rtol=1e-5, atol=1e-6)

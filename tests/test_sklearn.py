@@ -169,9 +169,9 @@ def test_a_run_folder_comes_and_goes(tmp_path, command):
     fitted = CountVAE.load(tmp_path / "runs" / "run")
     assert fitted.image_shape == (1, 8, 8)
     data = pyrocount.load(tmp_path / "runs" / "run").data()
-    x = data.original(data.test_units[:]).reshape(len(data.test), -1)
+    x = data.original(data.test_units()).reshape(len(data.test), -1)
     with torch.no_grad():
-        expected = pyrocount.load(tmp_path / "runs" / "run").model.code(torch.tensor(data.test_units[:])).numpy()
+        expected = pyrocount.load(tmp_path / "runs" / "run").model.code(torch.tensor(data.test_units())).numpy()
     np.testing.assert_allclose(fitted.transform(x), expected, atol=1e-4)
     with pytest.raises(InputError, match=r"path: got .*nothing"):
         CountVAE.load(tmp_path / "nothing")

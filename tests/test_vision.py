@@ -44,11 +44,11 @@ def test_grey_images_in_the_unit_range(tmp_path, name, folder):
     data = load_dataset(name, data_dir=str(tmp_path))
     assert data.train.dtype == np.uint8
     np.testing.assert_array_equal(data.train[:, 0], train)
-    np.testing.assert_allclose(data.test_units[:, 0], test / 255, rtol=1e-6)
+    np.testing.assert_allclose(data.test_view[:, 0], test / 255, rtol=1e-6)
     np.testing.assert_allclose(data.mean()[0, 0], train.mean(0) / 255, rtol=1e-6)
     units = data.to_units(torch.from_numpy(data.train))
     np.testing.assert_allclose(data.original(units.numpy())[:, 0], train, atol=1e-4)
-    symmetric = load_dataset(name, data_dir=str(tmp_path), scaling="symmetric").test_units[:]
+    symmetric = load_dataset(name, data_dir=str(tmp_path), scaling="symmetric").test_units()
     np.testing.assert_allclose(symmetric[:, 0], test / 127.5 - 1, atol=1e-6)
     assert (data.train_labels.tolist(), data.test_labels.tolist()) == ([*range(7)], [*range(3)])
 
@@ -78,7 +78,7 @@ def test_colour_images_are_halved(tmp_path, monkeypatch):
     assert data.train.shape == (20, 3, 16, 16)
     expected = images.reshape(4, 3, 16, 2, 16, 2).mean((3, 5)).round()
     np.testing.assert_array_equal(data.test, expected)
-    assert data.test_units[:].min() >= -1
+    assert data.test_units().min() >= -1
     assert data.train_labels.tolist() == np.repeat(range(5), 4).tolist()
     assert data.test_labels.tolist() == [5] * 4
     (folder / "data_batch_3").write_bytes(b"nonsense")

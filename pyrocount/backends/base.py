@@ -235,7 +235,7 @@ class Backend(ABC):
 
         Of counts they include ``bits_per_spike``: the gain of the ELBO over the mean rates of the training data.
         """
-        x = data.test_units.first(self.monitored if quick else self.tested)
+        x = data.test_view.first(self.monitored if quick else self.tested)
         beta, exposure = config[ObjectiveOptions].beta, data.test_exposure
         windows = None if exposure is None else exposure[: len(x)]
         evaluation = self.evaluate(x, windows, beta=beta, seed=config.seed, quick=quick, keep=KEPT)

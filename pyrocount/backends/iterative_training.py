@@ -88,7 +88,7 @@ def train(
             key, problem, x, *windows, steps=inference.train_steps, beta=now["kl_weight"], step_kl=step_kl
         )
 
-    observed = [part for part in (data.train_units, data.train_exposure) if part is not None]
+    observed = [part for part in (data.train_view, data.train_exposure) if part is not None]
     if checkpoint is not None:
         checkpoint = checkpoint | {"leaves": [leaf.numpy() for leaf in checkpoint["leaves"]]}
     trained, history = jax_training.train(

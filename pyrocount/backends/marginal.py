@@ -43,12 +43,12 @@ class Marginal:
     @cached_property
     def rates(self) -> Array:
         """Returns the mean rate of each channel, per unit of exposure, shape (\\*shape)."""
-        return mean_rates(self.data.train_units, self.data.train_exposure)
+        return mean_rates(self.data.train_view, self.data.train_exposure)
 
     @cached_property
     def total_counts(self) -> Array:
         """Returns the dispersion of each channel around its mean rate, shape (\\*shape)."""
-        return dispersions(self.data.train_units, self.rates, self.data.train_exposure)
+        return dispersions(self.data.train_view, self.rates, self.data.train_exposure)
 
     @cached_property
     def rate_nll(self) -> Array:

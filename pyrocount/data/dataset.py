@@ -122,21 +122,29 @@ class Dataset:
         return (mean - self.offset) / self.scale if self.is_original else mean
 
     @property
-    def train_units(self) -> Units:
+    def train_view(self) -> Units:
         """Returns the training observations, as float32 in the units of models when they are read."""
         return Units(self.train, self.to_units)
 
     @property
-    def test_units(self) -> Units:
+    def test_view(self) -> Units:
         """Returns the held-out observations, as float32 in the units of models when they are read."""
         return Units(self.test, self.to_units)
+
+    def train_units(self, number: int | None = None) -> NDArray[np.float32]:
+        """Returns the first training observations (by default all), as float32 in the units of models."""
+        return self.train_view[:number]
+
+    def test_units(self) -> NDArray[np.float32]:
+        """Returns the held-out observations as float32 in the units of models."""
+        return self.test_view[:]
 
     def held_out(
         self, number: int | None = None, rows: slice | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Returns held-out observations, in the units of models, and their exposure: the first, some rows, or all."""
         rows = slice(number) if rows is None else rows
-        return self.test_units[rows], None if self.test_exposure is None else self.test_exposure[rows]
+        return self.test_view[rows], None if self.test_exposure is None else self.test_exposure[rows]
 
     def original(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Converts values from the units of models back to the original ones."""

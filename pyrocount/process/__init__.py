@@ -1,1 +1,1 @@
-"""What a process has: its standard streams, progress bars on them, and the state of its libraries."""
+"""What a process has: its standard streams, progress bars on them, the state of its libraries, and its partners."""

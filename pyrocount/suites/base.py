@@ -90,12 +90,12 @@ class EvaluationContext:
     def test(self, number: int | None = None) -> tuple[Array, Array | None]:
         """Returns a number of held-out observations, in the units of models, and their exposure where there is one."""
         rows, exposure = self.rows[:number], self.data.test_exposure
-        return self.data.test_units[rows], None if exposure is None else exposure[rows]
+        return self.data.test_view[rows], None if exposure is None else exposure[rows]
 
     def training(self) -> tuple[Array, Array | None]:
         """Returns the training observations that probes learn from, and their exposure, as ``test`` does."""
         exposure = self.data.train_exposure
-        x = self.data.train_units[: self.train_observations]
+        x = self.data.train_view[: self.train_observations]
         return x, None if exposure is None else exposure[: len(x)]
 
     @property

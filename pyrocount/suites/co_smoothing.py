@@ -138,7 +138,7 @@ def _sequences(context: EvaluationContext, result: Result) -> None:
         place[context.rows] = np.arange(len(context.rows))
         if len(context.rows) < len(data.test):
             raise InputError("--observations", len(context.rows), f"all {len(data.test)}, as trials are whole")
-        spikes = data.test_units[test]
+        spikes = data.test_view[test]
         rates = context.rates_from_others[place[test]]
         rates = rates if exposure is None else rates * exposure[test][..., None]
         result.metrics["co_bps"] = co_bps(spikes, np.maximum(rates, LEAST_RATE))
@@ -148,12 +148,12 @@ def _sequences(context: EvaluationContext, result: Result) -> None:
             codes = [
                 context.model.code(part, windows, seed=context.seed)[rows]
                 for part, windows, rows in (
-                    (data.train_units, data.train_exposure, train),
-                    (data.test_units, exposure, test),
+                    (data.train_view, data.train_exposure, train),
+                    (data.test_view, exposure, test),
                 )
             ]
             before = [part[:, :-1].reshape(-1, part.shape[-1]) for part in codes]
-            after = [part[:, 1:].reshape(-1, part.shape[-1]) for part in (data.train_units[train], spikes)]
+            after = [part[:, 1:].reshape(-1, part.shape[-1]) for part in (data.train_view[train], spikes)]
             found = predicted_rates(before[0], after[0], before[1], seed=context.seed)
             result.metrics["fp_bps"] = co_bps(after[1][None], np.maximum(found, LEAST_RATE)[None])
 

@@ -23,7 +23,7 @@ def generation(context: EvaluationContext) -> Result:
     with result.attempt("fid"):
         if not context.is_images:
             raise InputError("data", f"observations of shape {context.data.shape}", "images")
-        everything = context.data.test_units
+        everything = context.data.test_view
         real = everything[np.random.default_rng(context.seed).permutation(len(everything))]
         numbers = [wanted for wanted in context.images if 2 * FEATURES <= wanted <= len(real)]
         for wanted in sorted({*context.images} - {*numbers}):

@@ -1,0 +1,250 @@
+"""Comparison of finished runs, over seeds and configurations."""
+
+import csv
+import io
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from pyrocount import figures
+from pyrocount.config import Config
+from pyrocount.data.options import FileOptions
+from pyrocount.errors import InputError
+from pyrocount.folder import Folder
+from pyrocount.metrics.intervals import student_margin
+from pyrocount.models.options import LatentOptions
+from pyrocount.run import Run
+
+CONFIDENCE = 0.99
+# Metrics of which less is better, and those of which more is.
+LESS, MORE = ("nelbo", "nll", "paper_loss", "mse"), ("r2", "bits_per_spike")
+# Options in which compared runs agree.
+UNITS = (
+    *("data", "data_dir", "scaling", "whiten", "exposure", "test_fraction", "split"),
+    *(item.name for item in fields(FileOptions)),
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Run that has ended: its configuration and its metrics."""
+
+    name: str
+    config: Config
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Row of the comparison: a configuration and the metrics of its runs.
+
+    Attributes:
+        data: name of the data set.
+        label: model and options in which the configuration differs from the others.
+        seeds: number of runs.
+        mean: mean of each metric.
+        margin: half of the 99 % interval of the mean of each metric, NaN for a single run.
+        drop: distance of the chosen metric from the best, in per cent of the best's magnitude.
+        p: probability value of a paired t-test of the chosen metric against the best, corrected; NaN for fewer than two
+            shared seeds.
+        values: chosen metric of each run.
+        latents: number of latents.
+        family: model and options in which the configuration differs from others, apart from the number of latents.
+    """
+
+    data: str
+    label: str
+    seeds: int
+    mean: dict[str, float]
+    margin: dict[str, float]
+    drop: float
+    p: float
+    values: tuple[float, ...]
+    latents: int
+    family: str
+
+
+def read_runs(paths: Sequence[str | Path]) -> list[Finished]:
+    """Reads the finished runs at some paths, each a run folder or a folder of run folders.
+
+    Unfinished runs in a folder of runs are left out, and named on standard error.
+
+    Raises:
+        InputError: naming ``RUN``, for a path that is neither, or where no run is finished.
+    """
+    runs: list[Finished] = []
+    seen: set[Path] = set()
+    for path in map(Path, paths):
+        if (path / "config.json").is_file():
+            if not Run(path).is_finished:
+                raise InputError("RUN", f"{path}, which is not finished", "a run with a summary.json")
+            folders = [path]
+        else:
+            folders = sorted(file.parent for file in path.glob("*/config.json"))
+            if not folders:
+                raise InputError("RUN", path, "a run folder, or a folder of run folders")
+        for folder in folders:
+            if folder.resolve() in seen:
+                continue
+            seen.add(folder.resolve())
+            run = Run(folder)
+            if run.is_finished:
+                runs.append(Finished(run.path.name, run.config, run.metrics))
+            else:
+                print(f"pyrocount.compare: {folder} is not finished and left out", file=sys.stderr)
+    if not runs:
+        raise InputError("RUN", ", ".join(map(str, paths)), "at least one finished run")
+    return runs
+
+
+def compare(runs: Sequence[Finished], metric: str = "nelbo") -> list[Row]:
+    """Compares runs; returns a row for each configuration, best first within each data set.
+
+    Args:
+        runs: finished runs, of any configurations and seeds.
+        metric: name of the metric that is compared, one of ``LESS`` or ``MORE``.
+
+    Raises:
+        InputError: if a run lacks the metric, or two runs have the same configuration and seed.
+    """
+    sets: defaultdict[tuple[Any, ...], list[Finished]] = defaultdict(list)
+    for run in runs:
+        if not math.isfinite(run.metrics.get(metric, math.nan)):
+            raise InputError("metric", f"{metric}, which {run.name} lacks", "a metric of all runs")
+        sets[tuple(run.config.identity().get(name) for name in UNITS)].append(run)
+    varied = _differing([dict(zip(UNITS[1:], units[1:], strict=True)) for units in sets])
+    files = {units[0] for units in sets}
+    rows = []
+    for units, members in sets.items():
+        alone = sum(Path(file).stem == Path(units[0]).stem for file in files) == 1
+        names = [Path(units[0]).stem if alone else units[0]]
+        names += [f"{name}={units[UNITS.index(name)]}" for name in varied if units[UNITS.index(name)] is not None]
+        rows += _compare_set(" ".join(names), members, metric)
+    return rows
+
+
+def _compare_set(data: str, runs: Sequence[Finished], metric: str) -> list[Row]:
+    identities = [_without_seed(run.config) for run in runs]
+    differing = _differing(identities)
+    groups: defaultdict[str, dict[int, Finished]] = defaultdict(dict)
+    families = {}
+    for run, identity in zip(runs, identities, strict=True):
+        # The model comes first, and the fields that follow from it need not be said.
+        named = {n: f"{n}={identity[n]}" for n in differing if n != "model" and n in identity}
+        label = " ".join([run.config.model, *named.values()])
+        families[label] = " ".join([run.config.model, *(text for n, text in named.items() if n != "latent_dim")])
+        if run.config.seed in groups[label]:
+            both = f"{groups[label][run.config.seed].name} and {run.name}"
+            raise InputError("RUN", f"{both}, of one configuration and seed", "one run of each")
+        groups[label][run.config.seed] = run
+
+    sign = -1.0 if metric in MORE else 1.0
+    values = {label: {seed: run.metrics[metric] for seed, run in group.items()} for label, group in groups.items()}
+    order = sorted(groups, key=lambda label: sign * float(np.mean(list(values[label].values()))))
+    best = values[order[0]]
+    corrected = _corrected([_paired(values[label], best) for label in order[1:]])
+    top = float(np.mean(list(best.values())))
+    rows = []
+    for label, p in zip(order, [math.nan, *corrected], strict=True):
+        names = [name for name in next(iter(groups[label].values())).metrics]
+        columns = {n: np.array([run.metrics.get(n, math.nan) for run in groups[label].values()]) for n in names}
+        rows.append(
+            Row(
+                data,
+                label,
+                len(groups[label]),
+                {name: float(column.mean()) for name, column in columns.items()},
+                {name: student_margin(column, CONFIDENCE) for name, column in columns.items()},
+                100 * sign * (float(columns[metric].mean()) - top) / abs(top) if top else math.nan,
+                p,
+                tuple(columns[metric].tolist()),
+                next(iter(groups[label].values())).config[LatentOptions].latent_dim,
+                families[label],
+            )
+        )
+    return rows
+
+
+def _differing(options: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the names of options with several values; that some runs have no use for one follows from others."""
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    for each in options:
+        for name, value in each.items():
+            if value is not None:
+                values[name].add(repr(value))
+    return [name for name, known in values.items() if len(known) > 1]
+
+
+def _without_seed(config: Config) -> dict[str, Any]:
+    return {name: value for name, value in config.identity().items() if name not in ("seed", *UNITS)}
+
+
+def _paired(one: dict[int, float], other: dict[int, float]) -> float:
+    """Returns the probability value of a paired t-test over the shared seeds; NaN for fewer than two seeds."""
+    seeds = sorted(one.keys() & other.keys())
+    difference = np.array([one[seed] - other[seed] for seed in seeds])
+    if len(seeds) < 2:
+        return math.nan
+    if difference.std() == 0:
+        return 1.0 if difference[0] == 0 else 0.0
+    return float(stats.ttest_1samp(difference, 0.0).pvalue)
+
+
+def _corrected(p: Sequence[float]) -> list[float]:
+    """Returns probability values with Benjamini and Hochberg's correction, which leaves out those that are NaN."""
+    known = [value for value in p if not math.isnan(value)]
+    corrected = iter(stats.false_discovery_control(known).tolist() if known else [])
+    return [math.nan if math.isnan(value) else float(next(corrected)) for value in p]
+
+
+def table(rows: Sequence[Row], metric: str) -> str:
+    """Returns the comparison as text, a line a configuration."""
+    columns = [name for name in rows[0].mean if name != metric]
+    lines = []
+    for data in dict.fromkeys(row.data for row in rows):
+        members = [row for row in rows if row.data == data]
+        width = max(len(row.label) for row in members) + 2
+        lines.append(
+            f"{data:<{width}}{'runs':>5}{metric + ' (99 %)':>20}{'drop %':>8}{'p':>9}"
+            + "".join(f"{name:>{max(12, len(name)) + 1}}" for name in columns)
+        )
+        for row in members:
+            margin = "" if math.isnan(row.margin[metric]) else f" +-{row.margin[metric]:.2g}"
+            p = "" if math.isnan(row.p) else f"{row.p:.2g}"
+            lines.append(
+                f"{row.label:<{width}}{row.seeds:>5}{f'{row.mean[metric]:.5g}{margin}':>20}{row.drop:>8.2f}{p:>9}"
+                + "".join(f"{row.mean.get(name, math.nan):>{max(12, len(name)) + 1}.4g}" for name in columns)
+            )
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def save(folder: Folder, rows: Sequence[Row], metric: str) -> None:
+    """Writes ``comparison.csv`` and ``figures/comparison.png``, and of several numbers of latents ``latents.png``."""
+    names = list(dict.fromkeys(name for row in rows for name in row.mean))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(
+        ["data", "configuration", "runs", "drop_percent", "p", *names, *(f"{name}_margin" for name in names)]
+    )
+    for row in rows:
+        cells = [row.mean.get(name, "") for name in names] + [row.margin.get(name, "") for name in names]
+        writer.writerow([row.data, row.label, row.seeds, row.drop, row.p, *cells])
+    folder.write_text("comparison.csv", text.getvalue())
+    labels = [row.label if len({r.data for r in rows}) == 1 else f"{row.data}: {row.label}" for row in rows]
+    values, margins = [row.values for row in rows], [row.margin[metric] for row in rows]
+    drawn = {"comparison": figures.comparison(labels, values, margins, metric)}
+    curves: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    for row in rows:
+        name = row.family if len({r.data for r in rows}) == 1 else f"{row.data}: {row.family}"
+        curves[name].append((row.latents, row.mean[metric], row.margin[metric]))
+    if several := {name: sorted(points) for name, points in curves.items() if len(points) > 1}:
+        drawn["latents"] = figures.over_latents(several, metric)
+    folder.save_figures(drawn)

@@ -1,0 +1,110 @@
+"""One fit of a sweep, in a process of an engine."""
+
+import contextlib
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyrocount.config import Config
+from pyrocount.errors import InputError
+from pyrocount.inference import NonFiniteLossError
+from pyrocount.pipeline import fit
+from pyrocount.run import Run
+from pyrocount.suites.run import Request, earlier, evaluate_run
+
+from .grid import Task
+
+# Folder beside the runs that holds what fits print.
+LOGS = "logs"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sweep keeps its runs, and what is measured of each.
+
+    Attributes:
+        out: folder that holds the runs.
+        suites: suites that measure each run.
+    """
+
+    out: str
+    suites: tuple[str, ...] = ()
+
+    def run(self, task: Task) -> Path:
+        """Returns the folder of a task's run."""
+        return Path(self.out) / task.name
+
+    def log(self, task: Task) -> Path:
+        """Returns the file with what a task printed."""
+        return Path(self.out) / LOGS / f"{task.name}.txt"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended.
+
+    Attributes:
+        name: name of the run.
+        seconds: seconds that it took.
+        problem: why it failed, in one line; None if it did not.
+    """
+
+    name: str
+    seconds: float
+    problem: str | None = None
+
+
+def state(task: Task, place: Place) -> str:
+    """Returns whether the run of a task is ``finished``, ``started`` or ``new``.
+
+    Raises:
+        InputError: naming ``out``, if it holds another run of this name.
+    """
+    path = place.run(task)
+    if not (path / "config.json").is_file():
+        return "new"
+    if Run(path).config.identity() != task.config.identity():
+        raise InputError(
+            "out", f"{place.out}, which holds another run {task.name}", "the folder of this sweep, or a new one"
+        )
+    measured = Run(path).is_finished and set(place.suites) <= earlier(Run(path)).keys()
+    return "finished" if measured else "started"
+
+
+def run_task(task: Task, place: Place) -> Outcome:
+    """Fits and measures what a task is still without; what it prints goes into its log."""
+    start = time.perf_counter()
+    place.log(task).parent.mkdir(parents=True, exist_ok=True)
+    problem = None
+    with place.log(task).open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        try:
+            _finish(task, place)
+        except InputError as error:
+            problem = f"{error.argument}: {error.problem}"
+        except NonFiniteLossError as error:
+            problem = f"not finite at {error}"
+        except Exception as error:
+            traceback.print_exc(file=log)
+            problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if problem is not None:
+            print(problem, file=sys.stderr)
+    return Outcome(task.name, time.perf_counter() - start, problem)
+
+
+def _finish(task: Task, place: Place) -> None:
+    path = place.run(task)
+    if not (path / "summary.json").is_file():
+        options = dict(task.options)
+        if (path / "checkpoint.pt").is_file():
+            options = Run(path).config.options | {"out": place.out, "resume": True}
+        fit(Config(**options | {"name": task.name}))
+    if missing := [name for name in place.suites if name not in earlier(Run(path))]:
+        evaluate_run(Request(str(path), ",".join(missing), device=task.config.options["device"]))
+
+
+def failed(outcomes: Sequence[Outcome]) -> list[str]:
+    """Returns a line for each task that failed."""
+    return [f"{outcome.name}: {outcome.problem}" for outcome in outcomes if outcome.problem is not None]
