@@ -3,11 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from pyrocount.config import Config, RunOptions, all_options, choices_of
-from pyrocount.data import user_path
+from pyrocount.data import NAMED, user_path
 from pyrocount.errors import InputError
 from pyrocount.inference import NonFiniteLossError
 from pyrocount.options import Option
@@ -104,7 +103,10 @@ def with_full_paths(given: dict[str, Any]) -> dict[str, Any]:
     """Returns options with absolute paths, so that a run can be resumed from another working directory."""
     found = dict(given)
     for name in ("data", "data_dir", "split", "trials"):
-        if name in given and (name == "data_dir" or Path(given[name]).suffix):
+        if not given.get(name) or given[name] in NAMED:
+            continue
+        path = user_path(given[name], name)
+        if name == "data_dir" or path.suffix or (name == "data" and path.is_dir()):
             found[name] = str(user_path(given[name], name).resolve())
     return found
 

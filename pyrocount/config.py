@@ -43,6 +43,11 @@ class RunOptions:
         str | None, "name of the run folder; by default MODEL-DATA-SEED, with a number where that is taken"
     ] = None
     out: Annotated[str, "folder that holds the run folders"] = "runs"
+    log: Annotated[
+        Literal["none", "tensorboard", "mlflow"],
+        "also write history, figures and metrics for TensorBoard, into the run folder, or for MLflow, where "
+        "MLFLOW_TRACKING_URI says",
+    ] = "none"
     resume: Annotated[
         bool, "go on with the run of this --name from its last checkpoint, with its options; others may not be given"
     ] = False
@@ -64,7 +69,7 @@ USUALLY = {"input_dropout": 0.0, "lr": 2e-3, "epochs": 300, "batch_size": 128}
 # Groups of every run, beside those of its model.
 EVERY_RUN = (ModelOptions, DataOptions, FileOptions, ObjectiveOptions, TrainingOptions, RunOptions)
 # Options that do not change the numbers of a run.
-PLACES = ("device", "download", "name", "out", "resume")
+PLACES = ("device", "download", "log", "name", "out", "resume")
 
 
 class Config(Options):

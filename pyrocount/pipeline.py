@@ -17,6 +17,7 @@ from pyrocount.inference import NonFiniteLossError
 from pyrocount.process import group
 from pyrocount.process.state import own_state
 from pyrocount.run import Run, fingerprint, load_data
+from pyrocount.tracking import tracker
 
 # Metrics of held-out data in the history.
 FOLLOWED = ("nelbo", "kl", "mse", "r2", "bits_per_spike")
@@ -79,6 +80,7 @@ def _train_along(config: Config, data: Dataset, backend: Backend) -> Run:
 def _train(config: Config, data: Dataset, backend: Backend, run: Run) -> tuple[dict[str, float], Evaluation]:
     """Trains, evaluates and draws the model into its run; returns the metrics of the start, and the evaluation."""
     checkpoint, own = None, fingerprint(data)
+    follower = tracker(config[RunOptions].log, run.path, config.identity())
     try:
         if config[RunOptions].resume:
             checkpoint = run.matching_checkpoint(config, own)
@@ -98,11 +100,13 @@ def _train(config: Config, data: Dataset, backend: Backend, run: Run) -> tuple[d
             run.save_checkpoint({"config": config.identity(), "data": own, "initial": initial, "training": state})
             if state["history"]:
                 run.append_history(state["history"][-1])
+                follower.row(state["history"][-1])
 
         training = checkpoint and checkpoint["training"]
         history = backend.train(config, data, monitor=monitor, save=save, checkpoint=training)
         final = backend.evaluate_held_out(config, data)
         run.finish(backend, data, final, history)
+        follower.finish(final.metrics, run.path / "figures")
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(_how_to_go_on(run))
         raise

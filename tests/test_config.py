@@ -112,7 +112,7 @@ def test_the_same_options_have_the_same_effect(outcome):
 
 def test_all_options_are_tried():
     """Options of iterative models are in test_iterative_fit.py, of files in test_recordings.py and test_missing.py, and
-    the precision, which not every processor has, in test_precision.py.
+    the precision, which not every processor has, in test_precision.py. What changes no numbers is in others.
     """
     tried = {name for base, changed in EFFECTS for name in changed}
     iterative = {"train_steps", "test_steps", "step_size", "leak", "drive", "step_kl"}
@@ -121,6 +121,7 @@ def test_all_options_are_tried():
         "data_dir",
         "download",
         "device",
+        "log",
         "name",
         "out",
         "resume",

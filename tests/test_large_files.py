@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+import pyrocount
 from pyrocount.backends import build
 from pyrocount.config import Config
 from pyrocount.data import Rows, TensorRows, formats, load_dataset, parts
 from pyrocount.errors import InputError
+from pyrocount.fit import main
 from pyrocount.run import fingerprint, load_data
 
 VALUES = np.random.default_rng(0).poisson(3.0, (300, 6))
@@ -191,3 +193,66 @@ def test_a_file_of_four_times_the_limit_of_the_process(tmp_path):
     assert done.returncode == 0, done.stderr[-500:]
     assert "too large for the memory" in done.stdout
     assert "nelbo" in done.stdout
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """A folder of arrays, one after the other, and the same array in one file."""
+    (tmp_path / "shards").mkdir()
+    for number, part in enumerate(np.split(VALUES, [120, 121])):
+        np.save(tmp_path / "shards" / f"{number:03}.npy", part)
+    np.save(tmp_path / "shards.npy", VALUES)
+    return tmp_path / "shards"
+
+
+def test_a_folder_of_arrays_is_one_array(shards, mapped):
+    many, one = load_dataset(str(shards)), load_dataset(f"{shards}.npy")
+    assert many.name == one.name == "shards"
+    assert isinstance(many.train, Rows)
+    for name in ("train_view", "test_view"):
+        np.testing.assert_array_equal(getattr(many, name)[:], getattr(one, name)[:])
+    rows = np.array([121, 0, 299, 120, 119, 121])
+    np.testing.assert_array_equal(Rows(many.train.source)[rows], VALUES[rows])
+    np.testing.assert_array_equal(np.concatenate([*parts(many.train.source)]), VALUES)
+    assert fingerprint(many) == fingerprint(one)
+
+
+def test_an_array_of_zarr(shards, mapped):
+    zarr = pytest.importorskip("zarr")
+    path = shards.parent / "values.zarr"
+    zarr.save_array(str(path), VALUES)
+    large, one = load_dataset(str(path)), load_dataset(f"{shards}.npy")
+    for name in ("train_view", "test_view"):
+        np.testing.assert_array_equal(getattr(large, name)[:], getattr(one, name)[:])
+
+
+def test_a_fit_of_a_folder(shards, monkeypatch, capsys):
+    monkeypatch.chdir(shards.parent)
+    options = ["--model=poisson", "--likelihood=poisson", "--latent-dim=2", "--epochs=1", "--name=run"]
+    assert main(["--data=shards", *options]) == 0
+    monkeypatch.chdir("/")
+    assert pyrocount.load(shards.parent / "runs" / "run").data().name == "shards"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.ones((3, 7)), r"2.npy with float64 of shape \(3, 7\), expected arrays of observations x features"),
+        (np.ones((3, 6), np.float32), "2.npy with float32 of shape .*, expected one dtype, as the first, int64"),
+    ],
+)
+def test_arrays_of_a_folder_that_do_not_go_together(shards, values, message):
+    np.save(shards / "2.npy", values)
+    with pytest.raises(InputError, match=message):
+        load_dataset(str(shards))
+    (shards / "2.npy").write_bytes(b"no array")
+    with pytest.raises(InputError, match=r"2\.npy, which cannot be read"):
+        load_dataset(str(shards))
+
+
+def test_a_folder_without_arrays(tmp_path):
+    with pytest.raises(InputError, match=r"which is a folder, expected .* or a folder of .npy files or of zarr"):
+        load_dataset(str(tmp_path))
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(InputError, match=r"empty\.zarr, which cannot be read"):
+        load_dataset(str(tmp_path / "empty.zarr"))

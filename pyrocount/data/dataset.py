@@ -15,7 +15,7 @@ from .files import SMALL, Observations, read_observations
 from .options import NAMED, FileOptions
 from .patches import load_patches
 from .paths import user_path
-from .rows import Rows, TensorRows, Units, as_tensor, parts
+from .rows import Rows, TensorRows, Units, as_tensor, in_files, parts
 from .splits import block_rows, group_rows, marked_rows, random_rows
 from .vision import SETS, load_vision
 
@@ -229,7 +229,7 @@ def load_dataset(
     test: Array | Rows
     if raw.test is None:
         rows = _split(raw, split, test_fraction, seed)
-        train, test = (Rows(values, part) if isinstance(values, np.memmap) else values[part] for part in rows)
+        train, test = (Rows(values, part) if in_files(values) else values[part] for part in rows)
     else:
         train, test = values, raw.test
         rows = np.arange(len(train)), np.arange(len(train), len(train) + len(test))
@@ -294,7 +294,7 @@ def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bo
     if data in SETS:
         images, tested, labels = load_vision(data, data_dir, download)
         return _Raw(images, labels=labels, test=tested, limits=(0.0, 255.0))
-    if not Path(data).suffix:
+    if not data or (not Path(data).suffix and not user_path(data).is_dir()):
         raise InputError("data", repr(data), f"one of {', '.join(NAMED)}, or a file")
     return _Raw(**vars(read_observations(user_path(data), file)))
 

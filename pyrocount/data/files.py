@@ -11,7 +11,7 @@ from pyrocount.errors import InputError
 
 from .formats import BESIDE, is_beside, read_arrays
 from .options import FileOptions
-from .rows import parts
+from .rows import in_files, parts
 from .spike_times import TIMES
 
 Array = NDArray[Any]
@@ -85,10 +85,10 @@ def read_observations(path: str | Path, options: FileOptions | None = None, argu
     """
     options = FileOptions() if options is None else options
     arrays = read_arrays(Path(path), options, argument)
-    values = _chosen(arrays, options, path, argument)
+    values: Any = _chosen(arrays, options, path, argument)
     if values.dtype not in SMALL:
         values = _checked(values, path, argument, options.missing == "mask")
-        values = values if isinstance(values, np.memmap) else _floats(values)
+        values = values if in_files(values) else _floats(values)
     trials, times, rows = len(values), 1, None
     described = {name: _named(arrays, name, options, path) for name in (*BESIDE, "groups")}
     if values.ndim == 3:

@@ -11,6 +11,7 @@ from pyrocount.errors import InputError, require_extra
 
 from .options import FileOptions
 from .paths import unreadable
+from .rows import Shards
 from .spike_times import read_nwb, read_pynapple
 
 Array = NDArray[Any]
@@ -32,7 +33,9 @@ def read_arrays(path: Path, options: FileOptions, argument: str) -> dict[str, Ar
         InputError: naming the argument, if the file is missing, damaged or of an unknown format.
     """
     suffix = path.suffix.lower()
-    expected = f"a {', '.join(list(READERS)[:-1])} or {list(READERS)[-1]} file"
+    expected = f"a {', '.join(list(READERS)[:-1])} or {list(READERS)[-1]} file, or a folder of .npy files or of zarr"
+    if path.is_dir() and (suffix == ".zarr" or any(path.glob("*.npy"))):
+        return {"x": read_zarr(path, argument) if suffix == ".zarr" else read_shards(path, argument)}
     if not path.is_file():
         raise InputError(argument, f"{path}, which {'is a folder' if path.is_dir() else 'does not exist'}", expected)
     if suffix not in READERS:
@@ -74,6 +77,44 @@ def _numpy(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:
         if chosen not in wanted and (options.array is not None or len(names) - len(wanted) > 1):
             return {name: np.empty(0) for name in loaded.files}
         return {name: np.asarray(loaded[name]) for name in (wanted if chosen in wanted else loaded.files)}
+
+
+def read_shards(path: Path, argument: str) -> Any:
+    """Opens the ``.npy`` files of a folder as one array, in the order of their names.
+
+    Raises:
+        InputError: naming the argument and the file, if one cannot be read or does not go with the first.
+    """
+    arrays = []
+    for file in sorted(path.glob("*.npy")):
+        try:
+            arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError) as error:
+            raise unreadable(argument, file, error, "intact .npy files of numbers") from error
+        has, needs = (f"{each.dtype} of shape {each.shape}" for each in (arrays[-1], arrays[0]))
+        if arrays[-1].ndim not in (2, 4) or arrays[-1].shape[1:] != arrays[0].shape[1:]:
+            expected = f"arrays of observations x features or images, as the first, {needs}"
+            raise InputError(argument, f"{file} with {has}", expected)
+        if arrays[-1].dtype != arrays[0].dtype:
+            raise InputError(argument, f"{file} with {has}", f"one dtype, as the first, {needs}")
+    return Shards(arrays)
+
+
+def read_zarr(path: Path, argument: str) -> Any:
+    """Opens an array of zarr, whose chunks are read as they are needed.
+
+    Raises:
+        InputError: naming the argument, if zarr is not installed, or the folder holds no array of observations.
+    """
+    with require_extra("zarr", argument, path):
+        import zarr
+    try:
+        array = zarr.open_array(path, mode="r")
+    except Exception as error:  # Zarr raises errors of its own.
+        raise unreadable(argument, path, error, "an array of zarr") from error
+    if array.ndim not in (2, 4) or not array.shape[0]:
+        raise InputError(argument, f"{path} of shape {array.shape}", "observations x features, or images")
+    return Shards([array])
 
 
 def _matlab(path: Path, options: FileOptions, argument: str) -> dict[str, Array]:

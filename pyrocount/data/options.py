@@ -79,7 +79,7 @@ class DataOptions:
         f"{', '.join(NAMED)} (digits are scikit-learn's handwritten digits, patches are patches of natural images, the "
         "others are sets of torchvision); or a file: .npy, .npz, .mat, .csv or .tsv with observations x features, "
         "observations x channels x height x width or trials x time x channels, SciPy's sparse .npz, spike times in "
-        ".nwb or pynapple's .npz",
+        ".nwb or pynapple's .npz; or a folder of .npy files, one after the other, or of a zarr array (.zarr)",
     ] = "digits"
     data_dir: Annotated[
         str | None,

@@ -1,8 +1,8 @@
-"""Rows of an array that is larger than memory: they stay in their file until they are read."""
+"""Rows of arrays that are larger than memory: they stay in their files until they are read."""
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -16,11 +16,57 @@ Key = slice | NDArray[np.integer[Any]]
 PART = 2**19
 
 
-class Rows:
-    """Rows of a memory-mapped array, in any order, with those parts of an array's interface that data need.
+class Shards:
+    """Arrays in several files as one array, one after the other, of which slices and rows can be read.
 
     Args:
-        source: array in a file, shape (N, \\*shape).
+        arrays: memory-mapped or zarr arrays of one dtype, shapes (N_i, \\*shape), two dimensions or more.
+    """
+
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self.arrays = tuple(arrays)
+        self.lengths = [array.shape[0] for array in arrays]
+        self.ends = np.cumsum(self.lengths)
+        self.dtype = np.dtype(arrays[0].dtype)
+        self.shape = (int(self.ends[-1]), *arrays[0].shape[1:])
+        self.ndim, self.size = len(self.shape), math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Key) -> Array:
+        """Reads some of the rows: those of a slice or an array of numbers."""
+        rows = np.arange(len(self))[key]
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        owner = np.searchsorted(self.ends, rows, side="right")
+        for number in np.unique(owner):
+            own = owner == number
+            within = rows[own] - (self.ends[number] - self.lengths[number])
+            values[own] = _rows_of(self.arrays[number], within)
+        return values
+
+
+def _rows_of(array: Any, rows: NDArray[np.int64]) -> Array:
+    """Reads rows of an array in a file, those of a run without gaps in one piece."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first + 1 == len(rows) and np.array_equal(rows, np.arange(first, last + 1)):
+        return np.asarray(array[first : last + 1])
+    if isinstance(array, np.ndarray):
+        return array[rows]
+    read: Array = array.oindex[rows]
+    return read
+
+
+def in_files(values: Any) -> TypeGuard["np.memmap[Any, Any] | Shards"]:
+    """Returns whether observations stay in their files until they are read."""
+    return isinstance(values, np.memmap | Shards)
+
+
+class Rows:
+    """Rows of an array in files, in any order, with those parts of an array's interface that data need.
+
+    Args:
+        source: memory-mapped array or several, shape (N, \\*shape).
         rows: numbers of the rows, shape (M,); by default all.
 
     Attributes:
@@ -28,7 +74,7 @@ class Rows:
         dtype: dtype of what is read: the file's, in the byte order of the machine.
     """
 
-    def __init__(self, source: "np.memmap[Any, Any]", rows: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, source: "np.memmap[Any, Any] | Shards", rows: NDArray[np.int64] | None = None) -> None:
         self.source = source
         self.rows = np.arange(len(source)) if rows is None else rows
         self.shape = (len(self.rows), *source.shape[1:])
@@ -101,7 +147,7 @@ def as_tensor(values: Array | Rows) -> Tensor | TensorRows:
     return TensorRows(values) if isinstance(values, Rows) else torch.from_numpy(values)
 
 
-def parts(values: Array | Rows) -> Iterator[Array]:
+def parts(values: Array | Shards | Rows) -> Iterator[Array]:
     """Yields observations, shape (N, \\*shape), some at a time; those in a file in the order of the file."""
     if isinstance(values, Rows):
         values, _ = values.in_file_order()
