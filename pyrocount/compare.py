@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyrocount.command_line import Parser, run_command
-from pyrocount.comparison import LESS, MORE, compare, read_runs, save, table
 from pyrocount.folder import Folder
+from pyrocount.sweeps.comparison import LESS, MORE, compare, read_runs, save, table
 
 DESCRIPTION = """Compare fitted models: for every configuration the mean of each metric over its seeds with a 99 %
 interval, the distance from the best, and paired t-tests against the best over shared seeds, corrected for the number of

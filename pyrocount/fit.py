@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from pyrocount.command_line import option_name, parse, run_command
-from pyrocount.pipeline import fit
+from pyrocount.training import fit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyrocount.command_line import Parser, add_options, option_name, run_command, with_full_paths
-from pyrocount.comparison import LESS, MORE, compare, read_runs, save, table
 from pyrocount.config import RunOptions
 from pyrocount.errors import InputError
 from pyrocount.folder import Folder
 from pyrocount.process.progress import progress_bar
 from pyrocount.suites.run import suites_of
 from pyrocount.sweeps import Outcome, Place, Task, failed, grid, read_file, state, tasks_of
+from pyrocount.sweeps.comparison import LESS, MORE, compare, read_runs, save, table
 from pyrocount.sweeps.local import run_locally
 from pyrocount.sweeps.on_ray import run_on_ray
 

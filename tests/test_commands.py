@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pyrocount import sweep
 from pyrocount.backends import Backend
 from pyrocount.data import dataset
 from pyrocount.models import MODELS
+from pyrocount.sweeps import grid, tasks_of
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "tutorials").glob("*.ipynb"))]
@@ -168,6 +170,11 @@ def perform(words):
         return importlib.import_module(module).main  # a mention of the command
     if module == "pyrocount.fit":
         return fit(arguments[2:])
+    if module == "pyrocount.sweep":
+        # In test_sweep.
+        given = sweep._parser().parse_args(arguments[2:])
+        assert tasks_of(grid(given.grid), given.seeds, {}, "runs")
+        return None
     if module is not None:
         return on_a_run(module, arguments[2:])
     # In test_tutorials and test_benchmarks.

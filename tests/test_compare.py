@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 from pyrocount.compare import main
-from pyrocount.comparison import compare, read_runs, table
 from pyrocount.config import Config
+from pyrocount.sweeps.comparison import compare, read_runs, table
 
 # Test NELBOs of three configurations over four seeds.
 NELBO = {

@@ -1,4 +1,4 @@
-"""Sweeps: many fits from one description, by engines that are well-kept libraries."""
+"""Sweeps: many fits from one description, by engines that are well-kept libraries, and their comparison."""
 
 from .grid import Task, grid, read_file, tasks_of
 from .task import Outcome, Place, failed, run_task, state

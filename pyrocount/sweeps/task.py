@@ -11,9 +11,9 @@ from pathlib import Path
 from pyrocount.config import Config
 from pyrocount.errors import InputError
 from pyrocount.inference import NonFiniteLossError
-from pyrocount.pipeline import fit
 from pyrocount.run import Run
 from pyrocount.suites.run import Request, earlier, evaluate_run
+from pyrocount.training import fit
 
 from .grid import Task
 

@@ -17,7 +17,8 @@ from pyrocount.inference import NonFiniteLossError
 from pyrocount.process import group
 from pyrocount.process.state import own_state
 from pyrocount.run import Run, fingerprint, load_data
-from pyrocount.tracking import tracker
+
+from .tracking import tracker
 
 # Metrics of held-out data in the history.
 FOLLOWED = ("nelbo", "kl", "mse", "r2", "bits_per_spike")

@@ -1,0 +1,5 @@
+"""From a configuration to a finished run, and what follows a run on its way."""
+
+from .pipeline import fit
+
+__all__ = ["fit"]
