@@ -130,6 +130,7 @@ def test_bad_files_are_named(tmp_path, save):
     corrupt.write_bytes(b"PK\x03\x04 no archive")
     truncated.write_bytes(good.read_bytes()[:-20])
     empty.touch()
+    (tmp_path / "folder").mkdir()
     damaged = save({"x": np.random.default_rng(0).normal(size=(100, 10))}, "damaged.npz")
     content = bytearray(damaged.read_bytes())
     content[500:600] = bytes(100)
@@ -146,7 +147,8 @@ def test_bad_files_are_named(tmp_path, save):
             read_array(path)
     for path, message in [
         (tmp_path / "none.npy", "does not exist"),
-        (tmp_path, "which is a folder"),
+        (tmp_path, "which cannot be read"),
+        (tmp_path / "folder", "which is a folder"),
         (empty, "which is not in NumPy's format"),
         (pickled, "which holds Python objects"),
     ]:

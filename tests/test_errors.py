@@ -11,12 +11,14 @@ import pytest
 from pyrocount.command_line import UsageError
 from pyrocount.errors import InputError
 from pyrocount.inference import NonFiniteLossError
+from pyrocount.process.group import ProcessLostError
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [
     InputError("latent_dim", 0, "a positive whole number"),
     InputError("data", pytest, "an array"),  # a module cannot be pickled
     NonFiniteLossError(7, 2, float("nan"), 0.5),
+    ProcessLostError("another process ended"),
     UsageError("unrecognized arguments: --color"),
 ]
 

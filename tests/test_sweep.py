@@ -194,6 +194,8 @@ def cluster(monkeypatch):
     started.shutdown()
 
 
+# Ray forks to start its programs; JAX, which other tests imported, warns of any fork.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_sweep_on_a_cluster_of_ray_survives_a_killed_worker(command, serial, cluster, tmp_path):
     killed = []
 

@@ -89,7 +89,7 @@ def read_shards(path: Path, argument: str) -> Any:
     for file in sorted(path.glob("*.npy")):
         try:
             arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # A damaged file may raise any exception.
             raise unreadable(argument, file, error, "intact .npy files of numbers") from error
         has, needs = (f"{each.dtype} of shape {each.shape}" for each in (arrays[-1], arrays[0]))
         if arrays[-1].ndim not in (2, 4) or arrays[-1].shape[1:] != arrays[0].shape[1:]:
