@@ -107,7 +107,7 @@ def with_full_paths(given: dict[str, Any]) -> dict[str, Any]:
             continue
         path = user_path(given[name], name)
         if name == "data_dir" or path.suffix or (name == "data" and path.is_dir()):
-            found[name] = str(user_path(given[name], name).resolve())
+            found[name] = str(path.resolve())
     return found
 
 
