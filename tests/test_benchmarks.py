@@ -32,13 +32,13 @@ def test_benchmark(name, tutorials, tmp_path, monkeypatch, capsys, threads):
 
 
 def test_every_benchmark_is_run():
-    assert {file.stem for file in BENCHMARKS.glob("*.py")} == {*NAMES, "measure", "graph", "cuda"}
+    assert {file.stem for file in BENCHMARKS.glob("*.py")} == {*NAMES, "measure", "graph", "on_cuda"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_the_benchmark_of_cuda_ends_in_one_line(monkeypatch, capsys):
     monkeypatch.syspath_prepend(BENCHMARKS)
     with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(BENCHMARKS / "cuda.py"), run_name="__main__")
+        runpy.run_path(str(BENCHMARKS / "on_cuda.py"), run_name="__main__")
     assert end.value.code == 2
-    assert capsys.readouterr().out == "cuda.py: torch finds no CUDA device\n"
+    assert capsys.readouterr().out == "on_cuda.py: torch finds no CUDA device\n"

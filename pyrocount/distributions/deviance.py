@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from .elementwise import compact, finite, in_blocks, weight
 from .overrides import batched, overridable
-from .special import expm1_residual, log1p_residual
+from .special import exp, expm1_residual, log1p_residual
 
 
 def log_ratio(a: Tensor, b: Tensor, log_a: Tensor, log_b: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def _negative_binomial(mean: Tensor, r: Tensor, logits: Tensor, delta: Tensor) -
     a, b = torch.lerp(mean, r, above), torch.lerp(r, mean, above)
     far = weight(distance - 1)
     near = distance.clamp(max=1)
-    decay = torch.exp(-distance)
+    decay = exp(-distance)
     lost = (near - expm1_residual(-near)).lerp_(1 - decay, far)
     # The series of the residuals are for close means, where the rise is below e - 1 and the fall below 1 - 1 / e.
     rise = (u * lost).div_(decay.clamp(min=limits.tiny)).clamp_(max=2)

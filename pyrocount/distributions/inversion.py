@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .elementwise import places
 from .overrides import readable
 
 # Number of counts in a block, which are drawn together.
@@ -55,7 +56,7 @@ def _counts_from(count: int, probability: Tensor, left: Tensor, first: Tensor, l
     counts = torch.full(left.shape, float(count))
     while count < BEYOND and (number := int((above := left >= 0).count_nonzero())):
         if number < FEW * len(left):
-            some = above.nonzero().squeeze(1)
+            some = places(above)
             rest = None if later is None else later[some]
             counts[some] = _counts_from(count, probability[some], left[some], first[some], rest)
             break

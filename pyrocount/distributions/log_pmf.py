@@ -7,18 +7,19 @@ probability is the sum of a Stirling series and a deviance, which measures the d
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from . import single
+from . import recurrence, single
 from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
-from .elementwise import compact, finite, in_blocks, select, tabulated
-from .overrides import batched, overridable, readable
+from .elementwise import compact, finite, in_blocks, places, select, tabulated
+from .overrides import batched, overridable, readable, transformed
 from .special import (
     HALF_LOG_TWO_PI,
     STIRLING_FROM,
@@ -28,14 +29,17 @@ from .special import (
     stirling_series,
 )
 
+# Whether the derivative in each argument is needed.
+Needed = tuple[bool, ...]
+
 
 @overridable
 def poisson_log_pmf(count: Tensor, rate: Tensor | None = None, log_rate: Tensor | None = None) -> Tensor:
     """Returns log Poisson(count; rate), given the rate or its logarithm; the arguments broadcast."""
-    parameter = rate if log_rate is None else log_rate
-    count, parameter = torch.broadcast_tensors(count, parameter)
-    result: Tensor = _PoissonLogPMF.apply(count, parameter, log_rate is not None)
-    return result
+    if log_rate is not None:
+        return _log_pmf(POISSON, True, count, log_rate)
+    assert rate is not None
+    return _log_pmf(POISSON, False, count, rate)
 
 
 @overridable
@@ -43,10 +47,10 @@ def negative_binomial_log_pmf(
     count: Tensor, total_count: Tensor, probs: Tensor | None = None, logits: Tensor | None = None
 ) -> Tensor:
     """Returns log NB(count; total_count, p), given p or its logits; the arguments broadcast."""
-    parameter = probs if logits is None else logits
-    count, total_count, parameter = torch.broadcast_tensors(count, total_count, parameter)
-    result: Tensor = _NegativeBinomialLogPMF.apply(count, total_count, parameter, logits is not None)
-    return result
+    if logits is not None:
+        return _log_pmf(NEGATIVE_BINOMIAL, True, count, total_count, logits)
+    assert probs is not None
+    return _log_pmf(NEGATIVE_BINOMIAL, False, count, total_count, probs)
 
 
 def _few_poisson(k: Tensor, rate: Tensor, log_rate: Tensor) -> Tensor:
@@ -72,80 +76,124 @@ def _many_negative_binomial(k: Tensor, r: Tensor, logits: Tensor, odds: Tensor) 
     return -deviance - HALF_LOG_TWO_PI + (log_r - log_k - torch.log(k + r)) / 2 + errors
 
 
-class _PoissonLogPMF(Function):
-    @staticmethod
-    def forward(count: Tensor, parameter: Tensor, is_log: bool) -> Tensor:
-        dtype = torch.promote_types(count.dtype, parameter.dtype)
-        return _values(partial(_poisson, is_log, dtype), *_operands(is_log, count, parameter))
+class _LogPMF(Function):
+    """The log probability, followed by the derivatives that are needed, which the backward pass uses."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
-        count, parameter, ctx.is_log = inputs
-        ctx.save_for_backward(count, parameter)
+    def forward(family: "_Family", is_log: bool, needed: Needed, *tensors: Tensor) -> tuple[Tensor, ...]:
+        dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+        function, operands = tabulated(partial(_evaluate, family, is_log, dtype, needed), *_operands(is_log, *tensors))
+        return in_blocks(function, *operands)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return *_gradients(partial(_poisson_slopes, ctx.is_log), ctx.is_log, ctx, grad), None
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.family, ctx.is_log, ctx.needed, *tensors = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*tensors, *output[1:])
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
-        *tensors, is_log = inputs
-        return _PoissonLogPMF.apply(*batched(info, in_dims[:-1], tensors), is_log), 0
+    def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+        number, needed, slopes = len(ctx.needed), ctx.needed, ctx.saved_tensors[len(ctx.needed) :]
+        tensors = ctx.saved_tensors[:number]
+        if torch.is_grad_enabled() or not any(needed):
+            # A second derivative may be needed, or a transform did not say before what is needed.
+            needed = ctx.needs_input_grad[-number:]
+            slopes = _slopes(ctx.family, ctx.is_log, needed, *_operands(ctx.is_log, *tensors))
+        each = iter(slopes)
+        gradients = [finite(grad * next(each), x.dtype) if need else None for x, need in zip(tensors, needed, strict=True)]
+        return None, None, None, *gradients
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        results = _LogPMF.apply(*inputs[:3], *batched(info, in_dims[3:], inputs[3:]))
+        return results, (0,) * len(results)
 
 
-def _poisson(is_log: bool, dtype: torch.dtype, k: Tensor, x: Tensor) -> tuple[Tensor]:
+@dataclass(frozen=True)
+class _Family:
+    """Functions of whether a parameter is a logarithm, a count and its parameters.
+
+    Args:
+        log_pmf: returns the log probability.
+        slopes: yields the derivatives that are needed; they are differentiable.
+        recurrence: yields the log probability and the derivatives that are needed, of small float32 counts.
+    """
+
+    log_pmf: Callable[..., Tensor]
+    slopes: Callable[..., Iterator[Tensor]]
+    recurrence: Callable[..., Iterator[Tensor]] | None = None
+
+
+def _log_pmf(family: _Family, is_log: bool, *arguments: Tensor) -> Tensor:
+    tensors = torch.broadcast_tensors(*arguments)
+    known = torch.is_grad_enabled() and not transformed()
+    needed = tuple(known and tensor.requires_grad for tensor in tensors)
+    result: Tensor = _LogPMF.apply(family, is_log, needed, *tensors)[0]
+    return result
+
+
+def _evaluate(
+    family: _Family, is_log: bool, dtype: torch.dtype, needed: Needed, k: Tensor, *parameters: Tensor
+) -> Iterator[Tensor]:
+    """Yields the log probability in a dtype, and the derivatives that are needed."""
+    if family.recurrence and recurrence.worthwhile(k):
+        log_pmf, *slopes = _of_most(family, is_log, needed, k, *parameters)
+    else:
+        log_pmf = family.log_pmf(is_log, k, *parameters)
+        slopes = _slopes(family, is_log, needed, k, *parameters)
+    yield _possible(finite(log_pmf, dtype), k, parameters[-1], -math.inf if is_log else 0.0)
+    yield from slopes
+
+
+def _of_most(family: _Family, is_log: bool, needed: Needed, k: Tensor, *parameters: Tensor) -> list[Tensor]:
+    """Returns what the recurrence yields, and for counts that are larger what the other functions do."""
+    assert family.recurrence
+    results = list(family.recurrence(needed, k.clamp(max=recurrence.LAST), *parameters))
+    large = places((k > recurrence.LAST).expand(results[0].shape))
+    if len(large):
+        some = [each.expand(results[0].shape).flatten().index_select(0, large) for each in (k, *parameters)]
+        values = family.log_pmf(is_log, *some), *_slopes(family, is_log, needed, *some)
+        for result, of_large in zip(results, values, strict=True):
+            result.view(-1).index_copy_(0, large, of_large)
+    return results
+
+
+def _slopes(family: _Family, is_log: bool, needed: Needed, k: Tensor, *parameters: Tensor) -> Iterator[Tensor]:
+    """Yields the derivatives that are needed.
+
+    A missing count, NaN, has none, so that a mask need not keep it out of the computation.
+    """
+    missing = not (readable(k) and k.sum() < math.inf)
+    for slope in family.slopes(is_log, needed, k, *parameters):
+        yield slope.where(k == k, 0.0) if missing else slope
+
+
+def _poisson(is_log: bool, k: Tensor, x: Tensor) -> Tensor:
     rate, log_rate = (x.exp(), x) if is_log else (x, x.log())
     if k.dtype == torch.float64:
         log_pmf = select(k < STIRLING_FROM, _few_poisson, _many_poisson, k, rate, log_rate)
     else:
         log_pmf = single.poisson_log_pmf(k, log_rate)
     # Where the rate overflows, both formulas give NaN.
-    log_pmf = log_pmf.where(rate < math.inf, -rate)
-    return (_possible(finite(log_pmf, dtype), k, log_rate),)
+    return log_pmf.where(rate < math.inf, -rate)
 
 
-def _poisson_slopes(is_log: bool, needed: Sequence[bool], k: Tensor, x: Tensor) -> Iterator[Tensor]:
+def _poisson_slopes(is_log: bool, needed: Needed, k: Tensor, x: Tensor) -> Iterator[Tensor]:
     if needed[0]:
         yield (x if is_log else x.log()) - _digamma(k + 1)
     if needed[1]:
         yield k - x.exp() if is_log else (k / x).where(k > 0, 0.0) - 1
 
 
-class _NegativeBinomialLogPMF(Function):
-    @staticmethod
-    def forward(count: Tensor, total_count: Tensor, parameter: Tensor, is_logits: bool) -> Tensor:
-        dtype = torch.promote_types(torch.promote_types(count.dtype, total_count.dtype), parameter.dtype)
-        operands = _operands(is_logits, count, total_count, parameter)
-        return _values(partial(_negative_binomial, is_logits, dtype), *operands)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, bool], output: Tensor) -> None:
-        *tensors, ctx.is_logits = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return *_gradients(partial(_negative_binomial_slopes, ctx.is_logits), ctx.is_logits, ctx, grad), None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
-        *tensors, is_logits = inputs
-        return _NegativeBinomialLogPMF.apply(*batched(info, in_dims[:-1], tensors), is_logits), 0
-
-
-def _negative_binomial(is_logits: bool, dtype: torch.dtype, k: Tensor, r: Tensor, x: Tensor) -> tuple[Tensor]:
+def _negative_binomial(is_logits: bool, k: Tensor, r: Tensor, x: Tensor) -> Tensor:
     logits = x if is_logits else torch.logit(x)
     if k.dtype == torch.float64:
         odds = x.exp() if is_logits else x / (1 - x)
-        log_pmf = select(k < STIRLING_FROM, _few_negative_binomial, _many_negative_binomial, k, r, logits, odds)
-    else:
-        log_pmf = single.negative_binomial_log_pmf(k, r, logits)
-    return (_possible(finite(log_pmf, dtype), k, logits),)
+        return select(k < STIRLING_FROM, _few_negative_binomial, _many_negative_binomial, k, r, logits, odds)
+    return single.negative_binomial_log_pmf(k, r, logits)
 
 
-def _negative_binomial_slopes(
-    is_logits: bool, needed: Sequence[bool], k: Tensor, r: Tensor, x: Tensor
-) -> Iterator[Tensor]:
+def _negative_binomial_slopes(is_logits: bool, needed: Needed, k: Tensor, r: Tensor, x: Tensor) -> Iterator[Tensor]:
     log_p, log_1mp = log_probs(x if is_logits else torch.logit(x))
     if needed[0]:
         yield _digamma(k + r) - _digamma(k + 1) + log_p
@@ -158,31 +206,8 @@ def _negative_binomial_slopes(
             yield (k / x).where(k > 0, 0.0) - r / (1 - x)
 
 
-def _values(log_pmf: Callable[..., tuple[Tensor]], *operands: Tensor) -> Tensor:
-    """Returns the log probabilities of a count and its parameters."""
-    function, arguments = tabulated(log_pmf, *operands)
-    (values,) = in_blocks(function, *arguments)
-    return values
-
-
-def _gradients(slopes: Callable[..., Iterator[Tensor]], is_log: bool, ctx: Any, grad: Tensor) -> list[Tensor | None]:
-    """Returns the gradients of a count and its parameters, as far as they are needed.
-
-    A missing count, NaN, has none, so that a mask need not keep it out of the computation.
-    """
-    tensors, needed = ctx.saved_tensors, ctx.needs_input_grad
-    dtypes = [tensor.dtype for tensor, need in zip(tensors, needed, strict=False) if need]
-    if not dtypes:
-        return [None] * len(tensors)
-    of_each, operands = tabulated(partial(slopes, needed), *_operands(is_log, *tensors))
-
-    def scaled(grad: Tensor, k: Tensor, *others: Tensor) -> Iterator[Tensor]:
-        missing = not (readable(k) and k.sum() < math.inf)
-        for slope, dtype in zip(of_each(k, *others), dtypes, strict=True):
-            yield finite(grad * (slope.where(k == k, 0.0) if missing else slope), dtype)
-
-    each = iter(in_blocks(scaled, grad, *operands))
-    return [next(each) if need else None for need in needed[: len(tensors)]]
+POISSON = _Family(_poisson, _poisson_slopes)
+NEGATIVE_BINOMIAL = _Family(_negative_binomial, _negative_binomial_slopes, recurrence.negative_binomial)
 
 
 def _operands(is_log: bool, count: Tensor, *parameters: Tensor) -> list[Tensor]:
@@ -202,8 +227,8 @@ def _digamma_difference(k: Tensor, r: Tensor) -> Tensor:
     return single.digamma_difference(k, r)
 
 
-def _possible(log_pmf: Tensor, k: Tensor, log_mean: Tensor) -> Tensor:
-    """Returns the log probabilities, -inf for counts other than 0 of a mean of 0."""
-    if readable(log_mean) and log_mean.amin() > -math.inf:
+def _possible(log_pmf: Tensor, k: Tensor, parameter: Tensor, of_no_mean: float) -> Tensor:
+    """Returns the log probabilities, -inf for counts other than 0 where the parameter is that of a mean of 0."""
+    if readable(parameter) and parameter.amin() > of_no_mean:
         return log_pmf
-    return log_pmf.where((k == 0) | (log_mean > -math.inf), -math.inf)
+    return log_pmf.where((k == 0) | (parameter > of_no_mean), -math.inf)

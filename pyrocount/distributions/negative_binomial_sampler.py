@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from .elementwise import places
 from .gamma_sampler import standard_gamma
 from .inversion import BLOCK, LARGEST, LARGEST_RATIO, invert
+from .special import exp
 
 # Number of counts from which it is faster to draw them together.
 LARGE = 8192
@@ -28,10 +30,11 @@ def _inversion(r: Tensor, odds: Tensor) -> Tensor:
         return _mixture(r, odds)
     precise = odds.clamp(max=largest).double()
     probs = precise / (1 + precise)
-    none = precise.log1p_().mul_(-r).exp_()
-    counts = invert(none, probs * r, probs).to(r.dtype)
+    size = r.double()
+    none = exp(precise.log1p_().mul_(size).neg_())
+    counts = invert(none, size.mul_(probs), probs).to(r.dtype)
     if unsuited.any():
-        some = unsuited.nonzero().squeeze(1)
+        some = places(unsuited)
         counts[some] = _mixture(r[some], odds[some])
     return counts
 

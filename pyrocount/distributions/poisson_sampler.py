@@ -5,7 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from .elementwise import places
 from .inversion import BLOCK, LARGEST, invert, worthwhile
+from .special import exp
 
 # Number of rates from which it is faster to draw them together, and mean rate below which one process is fastest.
 LARGE, SPARSE = 32_768, 0.1
@@ -40,8 +42,8 @@ def _process(rate: Tensor) -> Tensor:
 
 def _inversion(rate: Tensor) -> Tensor:
     precise = rate.clamp(max=LARGEST).double()
-    counts = invert((-precise).exp_(), precise).to(rate.dtype)
+    counts = invert(exp(-precise), precise).to(rate.dtype)
     if rate.amax() > LARGEST:
-        large = (rate > LARGEST).nonzero().squeeze(1)
+        large = places(rate > LARGEST)
         counts[large] = torch.poisson(rate[large])
     return counts

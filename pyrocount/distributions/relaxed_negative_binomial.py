@@ -158,8 +158,8 @@ class RelaxedNegativeBinomial(CountDistribution):
             count = self._draw_count(sample_shape, odds)
             r, p = self.total_count, self.probs
             # An expanded parameter is one number for many counts.
-            for_logits = (count + compact(p) * (count + compact(r))) / 2
-            for_total_count = (count + compact(r * odds)) / compact(2 * r)
+            for_logits = (count + compact(r)).mul_(compact(p)).add_(count).div_(2)
+            for_total_count = (count + compact(r * odds)).div_(compact(2 * r))
         total_count, parameter = (value.expand(count.shape) for value in self._parameters.values())
         slope = for_logits
         if "probs" in self._given:

@@ -11,7 +11,7 @@ from torch import Tensor
 from .deviance import negative_binomial_deviance, poisson_deviance
 from .elementwise import finite, select
 from .overrides import readable
-from .special import HALF_LOG_TWO_PI, STIRLING_FROM, log1p, log_probs
+from .special import HALF_LOG_TWO_PI, STIRLING_FROM, exp, log1p, log_probs
 
 SHIFT = 4
 # Count from which on a deviance is needed, so that nothing cancels.
@@ -76,12 +76,12 @@ def log_ratio(a: Tensor, b: Tensor, log: Tensor) -> Tensor:
 
 def _few_poisson(k: Tensor, log_rate: Tensor) -> Tensor:
     # The product of a count of 0 with a finite logarithm is 0.
-    return (k * finite(log_rate)).sub_(log_rate.exp()).sub_(_log_factorial(k))
+    return (k * finite(log_rate)).sub_(exp(log_rate)).sub_(_log_factorial(k))
 
 
 def _many_poisson(k: Tensor, log_rate: Tensor) -> Tensor:
     delta = -log_ratio(k, torch.ones_like(k), log_rate)
-    return -poisson_deviance(k, log_rate.exp(), delta) - HALF_LOG_TWO_PI - k.log() / 2 - _stirling_series(1 / k)
+    return -poisson_deviance(k, exp(log_rate), delta) - HALF_LOG_TWO_PI - k.log() / 2 - _stirling_series(1 / k)
 
 
 def _few_negative_binomial(k: Tensor, r: Tensor, logits: Tensor) -> Tensor:

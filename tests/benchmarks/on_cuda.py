@@ -1,6 +1,6 @@
 """Speed on a CUDA device: samplers beside the memory's bandwidth, a step in a graph, an epoch of MNIST's size.
 
-    python tests/benchmarks/cuda.py
+    python tests/benchmarks/on_cuda.py
 
 It ends with one line where there is no CUDA device. ``CONTRIBUTING.md`` has the command that runs all that needs one.
 """
@@ -86,7 +86,7 @@ def batch(data: Tensor, rows: Tensor) -> Tensor:
 
 def main() -> int:
     if not torch.cuda.is_available():
-        print("cuda.py: torch finds no CUDA device")
+        print("on_cuda.py: torch finds no CUDA device")
         return 2
     pyro.enable_validation(False)
     pyro.settings.set(module_local_params=True)
