@@ -20,7 +20,7 @@ FINE_T, FINE_WEIGHTS = np.exp(X - np.exp(-X)), STEP * (1 + np.exp(-X))
 
 
 def parameters(number, reach, rng):
-    """Draws means below 100 and total_counts that differ by less, of a reach below this one, each of shape (number,)."""
+    """Draws means below 100 and total_counts that differ by less, of up to this reach, each of shape (number,)."""
     parts = []
     while sum(map(len, parts)) < number:
         m, r, s = (10 ** rng.uniform(low, high, 8 * number) for low, high in ((-3, 2), (-2, 4), (-2, 3)))

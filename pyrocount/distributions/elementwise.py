@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -31,11 +32,17 @@ def select(condition: Tensor, yes: Callable[..., Tensor], no: Callable[..., Tens
     result = no(*arguments)
     if not number:
         return result
-    shape = torch.broadcast_shapes(condition.shape, *(argument.shape for argument in arguments))
+    shape = common_shape(condition, *arguments)
     result = result.expand(shape).contiguous()
     index = places(condition.expand(shape))
     result.view(-1)[index] = yes(*(argument.expand(shape).flatten()[index] for argument in arguments))
     return result
+
+
+def common_shape(*tensors: Tensor) -> torch.Size:
+    """Returns the shape to which tensors broadcast; ``torch.broadcast_shapes`` takes several times as long."""
+    sizes = zip_longest(*(reversed(x.shape) for x in tensors), fillvalue=1)
+    return torch.Size(reversed([0 if 0 in each else max(each) for each in sizes]))
 
 
 def places(condition: Tensor) -> Tensor:
@@ -58,6 +65,12 @@ def finite(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return x.clamp(limits.min, limits.max).to(dtype)
 
 
+def finite_product(x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns a product, converted as by ``finite``."""
+    limits = torch.finfo(dtype)
+    return (x * y).clamp_(limits.min, limits.max).to(dtype)
+
+
 def compact(x: Tensor) -> Tensor:
     """Returns a tensor without the copies that ``expand`` made of it; it broadcasts to the shape that it had."""
     if 0 not in x.stride():
@@ -71,7 +84,7 @@ def in_blocks(function: Elementwise, *arguments: Tensor, block: int = BLOCK) -> 
     On a CPU many elements are computed in blocks, whose intermediate results stay in the cache, and in memory that the
     process keeps.
     """
-    shape = torch.broadcast_shapes(*(argument.shape for argument in arguments))
+    shape = common_shape(*arguments)
     number, most = math.prod(shape), block // max(argument.element_size() for argument in arguments)
     if number <= most or not readable(arguments[0]):
         return tuple(function(*arguments))
@@ -96,7 +109,7 @@ def tabulated(function: Elementwise, count: Tensor, *parameters: Tensor) -> tupl
         count: counts, any shape.
         parameters: parameters, with as many dimensions as the counts, that broadcast to their shape.
     """
-    shape = torch.broadcast_shapes(*(parameter.shape for parameter in parameters))
+    shape = common_shape(*parameters)
     number = math.prod(shape)
     most = count.numel() / (LARGER * number) if number and readable(count) else 0
     if most < 1 or not -1 < count.amin() <= count.amax() < most or not torch.equal(count, count.round()):
@@ -105,7 +118,7 @@ def tabulated(function: Elementwise, count: Tensor, *parameters: Tensor) -> tupl
     values = [each.expand(-1, *shape).flatten() for each in function(rows, *parameters)]
 
     def look_up(count: Tensor, column: Tensor) -> Iterator[Tensor]:
-        place = count.to(torch.int64).mul_(number).add_(column).flatten()
+        place = count.to(torch.int32).mul_(number).add_(column).flatten()
         return (each.index_select(0, place).view(count.shape) for each in values)
 
-    return look_up, [count, torch.arange(number).view(shape)]
+    return look_up, [count, torch.arange(number, dtype=torch.int32).view(shape)]

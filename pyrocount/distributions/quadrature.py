@@ -50,7 +50,7 @@ SINGLE = DoubleExponential(0.6, -2.0, 13.0, largest=1e3)
 # The same in float32 for all arguments, with forms of the integrand that cancel less.
 CAREFUL = DoubleExponential(0.55, -2.2, 14.0, largest=1e3)
 
-# By the largest reach, the pairs of t and weight of the rules of few nodes whose largest error of the divergence and its
+# By the largest reach, the pairs of t and weight of rules of few nodes whose largest error of the divergence and its
 # three derivatives is smallest, 3e-5 or less, for means and differences of total_counts up to 100. They were found by
 # nonlinear least squares over a sample of parameters, with ``python tests/quadrature_rules.py``.
 GAUSSIAN: dict[float, Nodes] = {

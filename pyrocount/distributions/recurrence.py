@@ -1,71 +1,76 @@
-"""Log probabilities of few counts, and their derivatives, by recurrences from one count to the next, on a CPU.
+"""Log probabilities of small counts, and their derivatives, by recurrences from one count to the next, on a CPU.
 
-Neighbouring negative-binomial counts j and j + 1 have probabilities of the ratio p (r + j) / (j + 1). So logarithms, as
-many as there are spikes, take the place of gamma functions and their derivatives.
+Neighbouring negative-binomial counts j and j + 1 have probabilities of the ratio p (r + j) / (j + 1). So sums of their
+logarithms, of as many terms as there are spikes, take the place of gamma functions and their derivatives.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from . import single
-from .elementwise import places, select
+from .elementwise import common_shape, places, select
 from .overrides import readable
 from .special import log_probs
 
-# Number of counts from which on the recurrences are faster, where the mean count is below the second number.
-MANY, MODERATE = 2048, 2.0
-# Largest count; there are few larger ones.
-LAST = 6
+# Mean count below which sums take less time than gamma functions, and number of counts up to which calls do.
+MODERATE, FEW = 2.0, 8192
+# Counts at which sums are stopped that have all their terms; beyond the last the sums would lose precision.
+LEVELS = (4, 12, 28)
+LAST = LEVELS[-1]
 DIGAMMA_OF_1 = -0.5772156649015329
 
 
 def worthwhile(k: Tensor) -> bool:
-    """Returns whether float32 counts are whole, many, and most of them small."""
-    if k.dtype != torch.float32 or k.numel() < MANY or not readable(k):
+    """Returns whether float32 counts are whole, and so small that sums are faster than other formulas."""
+    if k.dtype != torch.float32 or not readable(k):
         return False
-    return k.mean().item() < MODERATE and k.amin().item() >= 0 and torch.equal(k, k.round())
+    low, high = (each.item() for each in k.aminmax())
+    small = low >= 0 and (k.mean().item() < MODERATE or (k.numel() <= FEW and high <= LAST))
+    return small and torch.equal(k, k.round())
 
 
 def negative_binomial(needed: Sequence[bool], k: Tensor, r: Tensor, logits: Tensor) -> Iterator[Tensor]:
     """Yields the log probability of counts up to ``LAST``, and its derivatives in k, r and the logits where needed."""
-    shape = torch.broadcast_shapes(k.shape, r.shape, logits.shape)
-    k, r, logits = (each.expand(shape).flatten() for each in (k, r, logits))
+    shape = common_shape(k, r, logits)
+    k, r, logits = (each.expand(shape) for each in (k, r, logits))
     log_p, log_1mp = log_probs(logits)
-    spikes = places(k > 0)
-    some_k, some_r, some_logits = (each.index_select(0, spikes) for each in (k, r, logits))
-    logs, inverses = _sums(some_k, some_r, some_logits)
-    yield (r * log_1mp).index_add_(0, spikes, logs).view(shape)
+    logs, inverses = (each.view(shape) for each in _sums(*(each.flatten() for each in (k, r, logits))))
+    yield logs.add_(r * log_1mp)
+    inverse, spikes = r.reciprocal().clamp_(max=torch.finfo(r.dtype).max), k.clamp(max=1)
     if needed[0]:
-        # digamma(k + r) is that of r + 1 and the inverses.
-        after = single.digamma(r + 1).sub_(DIGAMMA_OF_1)
-        of_spikes = after.index_select(0, spikes).add_(inverses).sub_(_harmonic_number(some_k))
-        yield after.sub_(1 / r).index_copy_(0, spikes, of_spikes).add_(log_p).view(shape)
+        # The derivative digamma(r + k) - digamma(1 + k) by those of r + 1 and 1.
+        slope = single.digamma(r + 1).sub_(DIGAMMA_OF_1).add_(inverses).sub_(_harmonic_number(k))
+        yield slope.sub_((1 - spikes).mul_(inverse)).add_(log_p)
     if needed[1]:
-        yield log_1mp.index_add_(0, spikes, inverses.add_(1 / some_r)).view(shape)
+        yield log_1mp.add_(inverses).add_(spikes.mul_(inverse))
     if needed[2]:
-        yield (k * torch.sigmoid(-logits)).sub_(r * torch.sigmoid(logits)).view(shape)
+        yield (k * torch.sigmoid(-logits)).sub_(r * torch.sigmoid(logits))
 
 
 def _sums(k: Tensor, r: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the sums over j < k of log(p (r + j) / (j + 1)), and over 0 < j < k of 1 / (r + j), for counts k > 0."""
-    p = torch.sigmoid(logits)
-    logs, inverses = _log_of_product(r, p, logits), torch.zeros_like(r)
+    """Returns the sums over j < k of log(p (r + j) / (j + 1)), and over 0 < j < k of 1 / (r + j)."""
+    logs, inverses = torch.zeros_like(r), torch.zeros_like(r)
     place = torch.arange(len(k))
-    for j in range(1, LAST):
-        larger = places(k > j)
+    for first, last in pairwise((0, *LEVELS)):
+        larger = places(k > first)
         if not len(larger):
             break
-        k, r, p, logits, place = (each.index_select(0, larger) for each in (k, r, p, logits, place))
-        logs.index_add_(0, place, _log_of_product((r + j).div_(j + 1), p, logits))
-        inverses.index_add_(0, place, 1 / (r + j))
+        k, r, logits, place = (each.index_select(0, larger) for each in (k, r, logits, place))
+        j = torch.arange(float(first), float(last)).unsqueeze(1)
+        counted, sizes = (k > j).to(k.dtype), r + j
+        terms = _log_of_product(sizes / (j + 1), torch.sigmoid(logits), logits).mul_(counted)
+        logs.index_add_(0, place, terms.sum(0))
+        some = slice(0 if first else 1, None)
+        inverses.index_add_(0, place, sizes[some].reciprocal_().mul_(counted[some]).sum(0))
     return logs, inverses
 
 
 def _log_of_product(y: Tensor, p: Tensor, logits: Tensor) -> Tensor:
     product = y * p
-    if product.numel() and product.amin() > single.SMALL:
+    if product.amin() > single.SMALL:
         return product.log_()
     return select(product > single.SMALL, lambda y, p, _: (y * p).log_(), _sum_of_logs, y, p, logits)
 
@@ -77,6 +82,5 @@ def _sum_of_logs(y: Tensor, p: Tensor, logits: Tensor) -> Tensor:
 
 def _harmonic_number(k: Tensor) -> Tensor:
     """Returns the sums over 0 < j <= k of 1 / j for whole numbers k up to ``LAST``."""
-    numbers = torch.arange(LAST + 1.0, dtype=k.dtype)
-    numbers[1:] = (1 / numbers[1:]).cumsum(0)
-    return numbers.index_select(0, k.to(torch.int64))
+    numbers = torch.cat([torch.zeros(1), torch.arange(1.0, LAST + 1).reciprocal_().cumsum(0)])
+    return numbers.index_select(0, k.flatten().to(torch.int32)).view(k.shape)
