@@ -1,4 +1,4 @@
-"""Finds the rules of few nodes in ``pyrocount/distributions/quadrature.py``: run it as a script to print them.
+"""Finds the rules of few nodes in ``pyrocount/numerics/quadrature.py``: run it as a script to print them.
 
 The nodes and weights of a rule minimise the largest error of the divergence and its three derivatives over a sample of
 parameters: a generalised Gaussian quadrature, found by nonlinear least squares whose weights follow the errors.
@@ -11,7 +11,7 @@ Reference:
 import numpy as np
 from scipy.optimize import least_squares
 
-from pyrocount.distributions.quadrature import GAUSSIAN, SINGLE
+from pyrocount.numerics.quadrature import GAUSSIAN, SINGLE
 
 # Nodes of a fine double exponential rule, whose error is negligible.
 STEP = 0.03

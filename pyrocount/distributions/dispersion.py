@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from pyrocount.numerics.quadrature import CAREFUL, COARSE, FINE, SINGLE, gaussian
+
 from .elementwise import in_blocks
 from .overrides import batched, overridable, readable, transformed
-from .quadrature import CAREFUL, COARSE, FINE, SINGLE, gaussian
 from .special import LN_2, LOG2_E, exp, log1p
 
 # The total_count that stands for a Poisson distribution; at this value every term below has reached its limit.

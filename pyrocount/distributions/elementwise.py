@@ -65,12 +65,6 @@ def finite(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return x.clamp(limits.min, limits.max).to(dtype)
 
 
-def finite_product(x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
-    """Returns a product, converted as by ``finite``."""
-    limits = torch.finfo(dtype)
-    return (x * y).clamp_(limits.min, limits.max).to(dtype)
-
-
 def compact(x: Tensor) -> Tensor:
     """Returns a tensor without the copies that ``expand`` made of it; it broadcasts to the shape that it had."""
     if 0 not in x.stride():

@@ -18,7 +18,7 @@ from torch.autograd import Function
 
 from . import recurrence, single
 from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
-from .elementwise import compact, finite, finite_product, in_blocks, places, select, tabulated
+from .elementwise import compact, finite, in_blocks, places, select, tabulated
 from .overrides import batched, overridable, readable, transformed
 from .special import (
     HALF_LOG_TWO_PI,
@@ -101,7 +101,7 @@ class _LogPMF(Function):
             slopes = _slopes(ctx.family, ctx.is_log, needed, *_operands(ctx.is_log, *tensors))
         each = iter(slopes)
         gradients = [
-            finite_product(grad, next(each), x.dtype) if need else None for x, need in zip(tensors, needed, strict=True)
+            finite(grad * next(each), x.dtype) if need else None for x, need in zip(tensors, needed, strict=True)
         ]
         return None, None, None, *gradients
 

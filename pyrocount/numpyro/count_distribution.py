@@ -115,10 +115,13 @@ class CountDistribution(Distribution):
         """
         return self.sample_through_rate(key, sample_shape)
 
-    def sample_through_rate(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws the values of ``sample``, whose gradient goes through that of the rates of ``draw_rate``."""
+    def _check_key(self, key: Array) -> None:
         if not is_prng_key(key):
             raise InputError("key", repr(key), "a random key such as jax.random.key(0)")
+
+    def sample_through_rate(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws the values of ``sample``, whose gradient goes through that of the rates of ``draw_rate``."""
+        self._check_key(key)
         rate, key = self.draw_rate(key, (*sample_shape, *self.batch_shape))
         if self._validate_args and not isinstance(rate, Tracer):
             self.relaxation.check(rate)

@@ -8,7 +8,7 @@ the log probabilities of this package are built on it.
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.nn import log_sigmoid
+from jax.nn import sigmoid
 
 from .special import log1p_residual
 
@@ -43,25 +43,42 @@ def _poisson_deviance_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...
     return poisson_deviance(mean, other, delta), mean_slope * tangents[0] + other_slope * tangents[1]
 
 
+@jax.custom_jvp
 def negative_binomial_deviance(mean: Array, total_count: Array, logits: Array, delta: Array) -> Array:
     """Returns m log(m / o) - (m + r) log((m + r) / (o + r)) for the means m and o = r exp(logits).
 
     The argument ``delta`` is log(m / o), and r is ``total_count``.
     """
-    log_p, log_1mp = log_sigmoid(logits), log_sigmoid(-logits)
-    near = jnp.abs(delta) < 1
-    step = jnp.where(near, delta, 0.0)
-    close = total_count * log1p_residual(jnp.exp(log_p) * jnp.expm1(step))
-    close = close + mean * log1p_residual(jnp.exp(log_1mp) * jnp.expm1(-step))
-    # The linear parts of the two terms cancel, so that they may be left out where the means are far apart.
-    step = jnp.where(~near & (mean > 0), delta, 2.0)
-    far = jnp.where(mean > 0, mean * _log_mixture(log_1mp, log_p, -step), 0.0)
-    far = far + total_count * jnp.where(mean > 0, _log_mixture(log_p, log_1mp, step), log_1mp)
-    return jnp.where(near, close, -far)
+    return _negative_binomial(mean, total_count, logits, delta)[0]
 
 
-def _log_mixture(log_weight: Array, log_rest: Array, step: Array) -> Array:
-    """Returns log(1 - w + w exp(step)) for the weight w = exp(log_weight)."""
-    excess = jnp.exp(log_weight + step) - jnp.exp(log_weight)
-    near = jnp.abs(excess) < 0.5
-    return jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0)), jnp.logaddexp(log_rest, log_weight + step))
+@negative_binomial_deviance.defjvp
+def _negative_binomial_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    """Computes the change with the derivatives in m, r and the logits, which include the change of ``delta``."""
+    value, *slopes = _negative_binomial(*primals)
+    return value, sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=False))
+
+
+def _negative_binomial(mean: Array, r: Array, logits: Array, delta: Array) -> tuple[Array, ...]:
+    """Computes the deviance, -(a g + b h), and its derivatives with respect to m, r and the logits.
+
+    Where m >= o, g = log((m + r) / (o + r)), h = g - log(m / o), a = r and b = m. Where m < o, g and h are the other
+    way round, and so are a and b: g rises with the distance of the means, h falls.
+    """
+    limits = jnp.finfo(delta.dtype)
+    distance, above = jnp.minimum(jnp.abs(delta), limits.max), delta >= 0
+    p, q = sigmoid(logits), sigmoid(-logits)
+    u, v = jnp.where(above, p, q), jnp.where(above, q, p)
+    a, b = jnp.where(above, r, mean), jnp.where(above, mean, r)
+    decay = jnp.exp(-distance)
+    lost = -jnp.expm1(-distance)
+    # The series of the residuals are for close means, where the rise is below e - 1 and the fall below 1 - 1 / e.
+    rise = jnp.minimum(u * lost / jnp.maximum(decay, limits.tiny), 2.0)
+    fall = jnp.minimum(v * lost, 0.9)
+    of_rise, of_fall = log1p_residual(rise), log1p_residual(-fall)
+    h = jnp.where(fall < 0.5, -fall - of_fall, jnp.log(jnp.maximum(v * decay + u, limits.tiny)))
+    g = jnp.where(rise < 1, rise - of_rise, distance + h)
+    far = distance > 1
+    value = jnp.where(far, -(a * g) - b * h, a * of_rise + b * of_fall)
+    for_logits = jnp.where(far, r * p - mean * q, jnp.where(above, -rise, fall) * r)
+    return value, -jnp.where(above, h, g), -jnp.where(above, g, h), for_logits

@@ -1,17 +1,25 @@
 """KL divergence between negative binomials of one mean and two dispersions."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+
+from pyrocount.numerics.quadrature import CAREFUL, FINE, GAUSSIAN, MOST, DoubleExponential
 
 # The total_count that stands for a Poisson distribution; at this value every term below has reached its limit.
 POISSON = {"float64": 1e200, "float32": 1e20}
-# Step between the nodes, where they start, the last exponent of a decay, and how many times larger than the other
-# scales a total_count may be without its decay being over before the start. For means from 1e-4 to 1e4 and total_counts
-# from 1e-3 to 1e6 the error of the value is 1e-8 in float64.
-RULES = {"float64": (0.34, -3.4, 40.0, 1e6), "float32": (0.55, -2.2, 14.0, 1e3)}
-# Largest x of a node.
-MOST = 350.0
+RULES = {"float64": FINE, "float32": CAREFUL}
+# Means and differences of total_counts up to which the rules of few nodes hold, for float32.
+MODERATE = 100.0
+# The numbers of their nodes; their t and weights, shape (rule, node), padded to one number of nodes.
+NUMBERS = np.array([len(nodes) for nodes in GAUSSIAN.values()])
+FEW_T, FEW_WEIGHTS = np.stack(
+    [np.pad(nodes, [(0, NUMBERS.max() - len(nodes)), (0, 0)], constant_values=1.0).T for nodes in GAUSSIAN.values()], 1
+)
 
 
 @jax.jit
@@ -25,12 +33,9 @@ def dispersion_divergence(mean: Array, total_count: Array, other: Array) -> Arra
         B(t) = \frac{1 - E e^{-zt}}{1 - e^{-t}} - m e^{-mt},
 
     where z follows NB(r, m). The term :math:`m e^{-mt}`, whose integral has a closed form, leaves an integrand that is
-    small where the divergence is small, and that has a limit for Poisson distributions, where r or s is infinite. The
-    double exponential rule of the trapezoid in x, with :math:`t \propto e^{x - e^{-x}}`, adds one node at a time, so
-    that the memory stays at the size of the arguments. Second derivatives need forward mode, as in ``jax.hessian``.
-
-    Reference:
-        Takahasi and Mori, Double Exponential Formulas for Numerical Integration, Publications of RIMS 1974.
+    small where the divergence is small, and that has a limit for Poisson distributions, where r or s is infinite. One
+    node is added at a time, so that the memory stays at the size of the arguments. Second derivatives need forward
+    mode, as in ``jax.hessian``.
     """
     return _divergence(mean, total_count, other)
 
@@ -47,24 +52,49 @@ def _jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Arra
     return value, change[0] + change[1] + change[2]
 
 
+def _nodes(
+    rule: DoubleExponential, reach: Array, moderate: Array | None, dtype: Any
+) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
+    """Returns the number of nodes, and a function of a node's number that returns its t and its weight."""
+    longest = jnp.clip(jnp.log(rule.decay * reach), 0.0, MOST)
+    number = (jnp.ceil((longest - rule.start) / rule.step) + 1).astype(int)
+
+    def many(node: Array) -> tuple[Array, Array]:
+        x = rule.start + node * rule.step
+        return jnp.exp(x - jnp.exp(-x)), rule.step * (1 + jnp.exp(-x))
+
+    if moderate is None:
+        return number, many
+    few = moderate & (reach <= max(GAUSSIAN))
+    chosen = jnp.searchsorted(jnp.array(list(GAUSSIAN)), reach)
+
+    def either(node: Array) -> tuple[Array, Array]:
+        tables = (jnp.asarray(table, dtype)[chosen, node] for table in (FEW_T, FEW_WEIGHTS))
+        t, weight = (jnp.where(few, short, long) for short, long in zip(tables, many(node), strict=True))
+        return t, weight
+
+    return jnp.where(few, jnp.asarray(NUMBERS)[chosen], number), either
+
+
 def _integrate(m: Array, r: Array, s: Array) -> tuple[Array, Array, Array, Array]:
     """Computes the divergence and its derivatives with respect to m, r and s."""
-    step, start, last, largest = RULES[m.dtype.name]
+    rule = RULES[m.dtype.name]
     sign = jnp.where(r < s, -1.0, 1.0).astype(m.dtype)
     gap = sign * (r - s)
     smaller = jnp.minimum(r, s)
     # For t below this scale the integrand is about proportional to t; for large t it falls as the smaller decay.
     slope = 1 + m + m / r
     # The integral does not depend on the positions of the nodes, so that these need no gradient.
-    scale = jax.lax.stop_gradient(1 / (slope + jnp.minimum(r + s, largest * slope)))
-    needed = jax.lax.stop_gradient(jnp.log(last / (smaller * scale)))
-    longest = jnp.clip(jnp.max(needed, initial=0.0, where=jnp.isfinite(needed)), 0.0, MOST)
-    nodes = jnp.ceil((longest - start) / step) + 1
+    scale = jax.lax.stop_gradient(1 / (slope + jnp.minimum(r + s, rule.largest * slope)))
+    reach = jax.lax.stop_gradient(1 / (smaller * scale))
+    reach = jnp.max(reach, initial=0.0, where=jnp.isfinite(reach))
+    moderate = jax.lax.stop_gradient(jnp.maximum(m, gap).max(initial=0.0)) < MODERATE
+    number, t_and_weight = _nodes(rule, reach, moderate if rule is CAREFUL else None, m.dtype)
 
     def add(node: int, sums: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         value, for_m, for_r, for_s = sums
-        x = start + node * step
-        weight, t = step * (1 + jnp.exp(-x)), scale * jnp.exp(x - jnp.exp(-x))
+        t, weight = t_and_weight(node)
+        t = scale * t
         mass = -jnp.expm1(-t)
         ratio = m * mass / r
         log_transform = r * jnp.log1p(ratio)
@@ -86,7 +116,7 @@ def _integrate(m: Array, r: Array, s: Array) -> tuple[Array, Array, Array, Array
         )
 
     zero = jnp.zeros_like(m)
-    value, for_m, for_r, for_s = jax.lax.fori_loop(0, nodes.astype(int), add, (zero, zero, zero, zero))
+    value, for_m, for_r, for_s = jax.lax.fori_loop(0, number, add, (zero, zero, zero, zero))
     log_q, log_p = jnp.log1p(m / r), jnp.log1p(m / s)
     return (
         jnp.maximum(value + s * log_p - r * log_q, 0.0),

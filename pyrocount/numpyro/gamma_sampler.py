@@ -41,12 +41,13 @@ def gamma(key: Array, concentration: Array) -> Array:
     Array([ 0., nan], dtype=float32)
     """
     single = jnp.promote_types(jnp.result_type(concentration), jnp.float32)
-    drawn = _with_gradient(random.bits(key, (2,), "uint32"), jnp.asarray(concentration, single))
+    drawn = seeded_gamma(random.bits(key, (2,), "uint32"), jnp.asarray(concentration, single))
     return drawn.astype(jnp.result_type(concentration))
 
 
 @jax.custom_jvp
-def _with_gradient(seed: Array, concentration: Array) -> Array:
+def seeded_gamma(seed: Array, concentration: Array) -> Array:
+    """Draws Gamma variables as ``gamma`` does, from two words that seed the hash instead of a key."""
     valid = (concentration > 0) & (concentration < jnp.inf)
     alpha = jnp.where(valid, concentration, 1.0)
     # For alpha below 1, the variable is one of concentration alpha + 1 times a power of a uniform number.
@@ -59,10 +60,10 @@ def _with_gradient(seed: Array, concentration: Array) -> Array:
     return jnp.where(valid, value, jnp.where(concentration == 0, 0.0, jnp.nan))
 
 
-@_with_gradient.defjvp
+@seeded_gamma.defjvp
 def _jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     seed, concentration = primals
-    value = _with_gradient(seed, concentration)
+    value = seeded_gamma(seed, concentration)
     return value, slope(value, concentration) * tangents[1]
 
 

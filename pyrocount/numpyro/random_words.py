@@ -50,19 +50,19 @@ def redrawn(seed: Array, turn: int, propose: Propose, wanted: Array, value: Arra
         parameters: parameters of the proposals, of the shape of ``wanted``.
     """
     shape, size = value.shape, value.size
-    parameters = tuple(parameter.ravel() for parameter in parameters)
     slots = min(size, max(256, size // PART))
 
     def some(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        turn, wanted, value = state
+        turn, wanted, value = state[0], state[1].ravel(), state[2].ravel()
         index = _places(wanted, slots)
-        mine = (parameter.at[index].get(mode="clip") for parameter in parameters)
+        mine = (parameter.ravel().at[index].get(mode="clip") for parameter in parameters)
         proposal, accepted = propose(*two_words(seed, turn, (slots,)), *mine)
         value = value.at[jnp.where(accepted, index, size)].set(proposal, mode="drop")
-        return turn + 1, wanted.at[index].set(~accepted, mode="drop"), value
+        wanted = wanted.at[index].set(~accepted, mode="drop")
+        return turn + 1, wanted.reshape(shape), value.reshape(shape)
 
-    state = (jnp.uint32(turn), wanted.ravel(), value.ravel())
-    return lax.while_loop(lambda state: state[1].any(), some, state)[2].reshape(shape)
+    # What is made flat before the loop would be computed number by number with its indices.
+    return lax.while_loop(lambda state: state[1].any(), some, (jnp.uint32(turn), wanted, value))[2]
 
 
 def _places(wanted: Array, number: int) -> Array:

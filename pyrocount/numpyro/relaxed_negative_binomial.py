@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.batch_util import vmap_over
@@ -13,7 +14,8 @@ from pyrocount.errors import exactly_one
 from .count_distribution import CountDistribution, axes
 from .gamma_sampler import gamma
 from .log_pmf import negative_binomial_log_pmf
-from .relaxations import ArrivalTimes, Relaxation, SteinChen, with_derivative
+from .negative_binomial_sampler import negative_binomial
+from .relaxations import ArrivalTimes, Discrete, Relaxation, SteinChen, with_derivative
 
 
 class RelaxedNegativeBinomial(CountDistribution):
@@ -143,10 +145,17 @@ class RelaxedNegativeBinomial(CountDistribution):
         :math:`E[(N + r) (f(N + 1) - f(N))] / (\mu + r)` (Cong et al., GO Gradient, ICLR 2019). The second adds to it
         the derivative :math:`-\mu (N - \mu) / (2 r (r + \mu))` in r at a fixed mean, which is exact for the variance.
         """
-        if not isinstance(self.relaxation, SteinChen):
+        if not isinstance(self.relaxation, SteinChen | Discrete):
             return self.sample_through_rate(key, sample_shape)
+        self._check_key(key)
         still = jax.lax.stop_gradient(self)
-        count = still.sample_through_rate(key, sample_shape)
+        shape = (*sample_shape, *self.batch_shape)
+        r, odds = (jnp.broadcast_to(each, shape) for each in (still.total_count, still._odds))
+        if self._validate_args and not isinstance(odds, Tracer):
+            self.relaxation.check(r * odds)
+        count = negative_binomial(key, r, odds)
+        if isinstance(self.relaxation, Discrete):
+            return count
         r, p, odds = still.total_count, still.probs, still._odds
         for_logits = (count + p * (count + r)) / 2
         for_total_count = (count + r * odds) / (2 * r)

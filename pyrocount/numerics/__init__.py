@@ -1,0 +1,1 @@
+"""Tables and rules of numerical methods that need no tensors, for both backends."""
