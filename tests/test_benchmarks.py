@@ -2,6 +2,8 @@
 
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,14 @@ def test_benchmark(name, tutorials, tmp_path, monkeypatch, capsys, threads):
     # Here, not in a process of its own, which would spend most of its time on imports.
     runpy.run_path(str(tmp_path / f"{name}.py"), run_name="__main__")
     assert len(re.findall(r"\d ms", capsys.readouterr().out)) >= 10
+
+
+def test_no_benchmark_hides_a_module():
+    """The folder of a script is the first that is searched for modules; torch imports ``cuda`` where it exists."""
+    code = "import sys, importlib.util; print([name for name in sys.argv[1:] if importlib.util.find_spec(name)])"
+    names = [file.stem for file in BENCHMARKS.glob("*.py")]
+    found = subprocess.run([sys.executable, "-P", "-c", code, *names], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 def test_every_benchmark_is_run():

@@ -6,10 +6,12 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+from quadrature_rules import largest_errors
 from torch.distributions import kl_divergence
 
 from pyrocount import Discrete, RelaxedNegativeBinomial, RelaxedPoisson
 from pyrocount.distributions import dispersion
+from pyrocount.numerics.quadrature import GAUSSIAN
 
 DECADES = [10.0**e for e in range(-8, 9, 2)]
 COUNTS = [0, 1, 2, 7, 15, 16, 17, 100, 12345, 10**6, 10**8]
@@ -71,6 +73,50 @@ def test_log_prob_of_negative_binomial(given, dtype):
     assert relative_errors(d.log_prob(count), expected, floor=1.0).max() < tolerance
 
 
+FEW = [0, 1, 2, 3, 5, 8, 13, 28]
+
+
+@pytest.mark.parametrize("spread", ["full", "column"])
+def test_log_prob_of_few_counts_and_its_derivatives(spread, dtype):
+    """Whole counts that are small have sums in place of gamma functions, and larger ones among them do not."""
+    rows = list(product([*FEW, *[0] * 60, 40], DECADES, DECADES))
+    count, r, mean = columns(rows, torch.float64)
+    logits = (mean.log() - r.log()).to(dtype)
+    count, r = count.to(dtype), r.to(dtype)
+    if spread == "column":
+        # Parameters that are expanded, and a second dimension.
+        count, r, logits = (each.view(len(FEW) + 61, -1) for each in (count, r, logits))
+        r, logits = (each[:1].expand(count.shape) for each in (r, logits))
+    leaves = [each.clone().requires_grad_() for each in (count, r, logits)]
+    d = RelaxedNegativeBinomial(leaves[1], logits=leaves[2], relaxation=Discrete())
+    log_prob = d.log_prob(leaves[0])
+    gradients = torch.autograd.grad(log_prob.sum(), leaves)
+    chosen = torch.tensor([i for i, row in enumerate(rows) if i < len(FEW) * 81 or row[0] == 40])
+    expected = [[] for _ in range(4)]
+    for k, r_, x in zip(*(exactly(each.flatten()[chosen]) for each in (count, r, logits)), strict=True):
+        p, rest = 1 / (1 + mpmath.exp(-x)), 1 / (1 + mpmath.exp(x))
+        coefficient = mpmath.loggamma(k + r_) - mpmath.loggamma(r_) - mpmath.loggamma(k + 1)
+        rising = mpmath.digamma(k + r_)
+        values = (
+            coefficient + k * mpmath.log(p) + r_ * mpmath.log(rest),
+            rising - mpmath.digamma(k + 1) + mpmath.log(p),
+            rising - mpmath.digamma(r_) + mpmath.log(rest),
+            k * rest - r_ * p,
+        )
+        for each, value in zip(expected, values, strict=True):
+            each.append(value)
+    tolerance = {torch.float32: 1e-5, torch.float64: 1e-12}[dtype]
+    for found, wanted in zip((log_prob, *gradients), expected, strict=True):
+        assert relative_errors(found.detach().flatten()[chosen], wanted, floor=1.0).max() < tolerance
+
+
+@pytest.mark.parametrize("largest", GAUSSIAN)
+def test_rules_of_few_nodes(largest):
+    """Their errors over parameters that were not used to find them; other nodes that were found would do as well."""
+    t, weights = np.array(GAUSSIAN[largest]).T
+    assert (largest_errors(t, weights, largest) < 4e-5).all()
+
+
 def extremes(dtype):
     limits = torch.finfo(dtype)
     positive = [limits.tiny * limits.eps, limits.tiny, 1e-8, 1.0, 1e8, 1e30, limits.max]
@@ -88,9 +134,10 @@ def extremes(dtype):
         (RelaxedNegativeBinomial, ["total_count", "probs"]),
     ],
 )
-def test_log_prob_and_its_gradient_are_finite_everywhere(cls, names, dtype):
+@pytest.mark.parametrize("counts", [COUNTS, FEW], ids=["many", "few"])
+def test_log_prob_and_its_gradient_are_finite_everywhere(cls, names, counts, dtype):
     values = extremes(dtype)
-    count, *parameters = columns(product(map(float, COUNTS), *(values[name] for name in names)), dtype)
+    count, *parameters = columns(product(map(float, counts), *(values[name] for name in names)), dtype)
     parameters = [parameter.clone().requires_grad_() for parameter in parameters]
     log_prob = cls(**dict(zip(names, parameters, strict=True)), relaxation=Discrete()).log_prob(count)
     assert log_prob.isfinite().all()

@@ -276,6 +276,39 @@ def test_samples_under_transformations(relaxation):
     np.testing.assert_allclose(jax.vmap(lambda key: d.sample(key))(keys), one_by_one, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("total_count", "odds"), [(0.1, 1.0), (2.0, 1.0), (40.0, 0.05), (0.5, 5.0), (1e6, 1e-6)])
+def test_negative_binomial_counts_have_their_distribution(total_count, odds):
+    number = 200_000
+    d = twin.RelaxedNegativeBinomial(total_count, logits=np.log(odds), relaxation=twin.SteinChen())
+    drawn = np.asarray(d.sample(jax.random.key(5), (number,)))
+    distribution = stats.nbinom(total_count, 1 / (1 + odds))
+    expected = number * distribution.pmf(np.arange(200))
+    # Cells of at least five counts; the last one takes the rest.
+    cells = int((expected > 5).sum()) - 1
+    observed = np.bincount(np.minimum(drawn, cells).astype(int), minlength=cells + 1)
+    expected = np.r_[expected[:cells], number * distribution.sf(cells - 1)]
+    assert stats.chisquare(observed, expected * number / expected.sum()).pvalue > 1e-4
+
+
+def test_few_negative_binomial_counts_that_are_not_small_are_drawn_among_many_that_are():
+    r, odds = (np.tile(each, 5000).astype(np.float32) for each in ([1.0, 200.0, 0.05, 2.0], [0.3, 1.0, 40.0, 0.1]))
+    d = twin.RelaxedNegativeBinomial(r, logits=np.log(odds), relaxation=twin.Discrete())
+    drawn = np.asarray(d.sample(jax.random.key(0), (5,))).reshape(-1, 4).astype(float)
+    mean = (r * odds)[:4]
+    assert (drawn == drawn.round()).all()
+    assert (abs(drawn.mean(0) - mean) <= 5 * np.sqrt(mean * (1 + odds[:4]) / len(drawn))).all()
+
+
+def test_log_prob_in_float32_is_that_of_float64():
+    k, r, mean = (each.ravel() for each in np.meshgrid([0, 1, 3, 12, 31, 40, 500], *[np.logspace(-6, 6, 13)] * 2))
+    d = twin.RelaxedNegativeBinomial(r.astype(np.float32), logits=np.log(mean / r).astype(np.float32))
+    logits, total_count = (torch.tensor(np.asarray(each)).double() for each in (d.logits, d.total_count))
+    wanted = pyrocount.RelaxedNegativeBinomial(total_count, logits=logits).log_prob(torch.tensor(k)).numpy()
+    few = k < 32
+    error = abs(np.asarray(d.log_prob(k.astype(np.float32))) - wanted) / np.maximum(1, abs(wanted))
+    assert error[few].max() < 1e-5
+
+
 @pytest.mark.parametrize("relaxation", RELAXATIONS)
 def test_what_a_relaxation_says(relaxation):
     d = ours(PARAMETERS[0], relaxation)

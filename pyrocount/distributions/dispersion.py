@@ -87,7 +87,7 @@ def _integrate(m: Tensor, r: Tensor, s: Tensor, fine: bool, differentiate: bool)
         # For t below this scale the integrand is about proportional to t; for large t it falls as the smaller decay.
         slope = 1 + m + m / r
         scale = 1 / (slope + torch.minimum(r + s, rule.largest * slope))
-        reach = (1 / (torch.minimum(r, s) * scale)).amax().item() if known else None
+        reach = (1 / (torch.minimum(r, s) * scale)).amax().item() if known else math.inf
         scales = (scale.amin().item(), scale.amax().item()) if simple else None
         moderate = simple and bool(torch.maximum(m, r).amax() < MODERATE)
 
@@ -96,7 +96,7 @@ def _integrate(m: Tensor, r: Tensor, s: Tensor, fine: bool, differentiate: bool)
     # Exponents of powers of 2, which on a CPU are computed in a quarter of the time of those of e.
     rates = [each * (scale * -LOG2_E) for each in (m, r, s)]
     power, minus_m = r * -LOG2_E, -m
-    for t, weight in (simple and gaussian(reach)) or rule.nodes(reach):
+    for t, weight in (gaussian(reach) if simple else []) or rule.nodes(reach):
         m_t, r_t, s_t = (each * t for each in rates)
         exp2 = torch.exp2 if moderate and t < MODERATE else _exp2
         decay, of_r, of_s = exp2(m_t), exp2(r_t), exp2(s_t)

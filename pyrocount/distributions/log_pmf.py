@@ -142,7 +142,7 @@ def _evaluate(
         log_pmf, *slopes = _of_most(family, is_log, needed, k, *parameters)
     else:
         log_pmf = family.log_pmf(is_log, k, *parameters)
-        slopes = _slopes(family, is_log, needed, k, *parameters)
+        slopes = list(_slopes(family, is_log, needed, k, *parameters))
     yield _possible(finite(log_pmf, dtype), k, parameters[-1], -math.inf if is_log else 0.0)
     yield from slopes
 

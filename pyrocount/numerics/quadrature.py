@@ -33,9 +33,9 @@ class DoubleExponential:
     decay: float
     largest: float
 
-    def nodes(self, reach: float | None) -> Nodes:
-        """Returns each t and the weight of g(t); without a reach, those for all parameters."""
-        longest = LONGEST if reach is None else min(max(math.log(self.decay * reach), 0.0), MOST)
+    def nodes(self, reach: float) -> Nodes:
+        """Returns each t and the weight of g(t); without a known reach, infinity, those for all parameters."""
+        longest = LONGEST if reach == math.inf else min(max(math.log(self.decay * reach), 0.0), MOST)
         number = math.ceil((longest - self.start) / self.step) + 1
         places = [self.start + i * self.step for i in range(number)]
         return [(math.exp(x - math.exp(-x)), self.step * (1 + math.exp(-x))) for x in places]

@@ -56,7 +56,8 @@ def negative_binomial_deviance(mean: Array, total_count: Array, logits: Array, d
 def _negative_binomial_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     """Computes the change with the derivatives in m, r and the logits, which include the change of ``delta``."""
     value, *slopes = _negative_binomial(*primals)
-    return value, sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=False))
+    change = [slope * tangent for slope, tangent in zip(slopes, tangents, strict=False)]
+    return value, change[0] + change[1] + change[2]
 
 
 def _negative_binomial(mean: Array, r: Array, logits: Array, delta: Array) -> tuple[Array, ...]:

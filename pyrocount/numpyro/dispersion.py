@@ -1,14 +1,11 @@
 """KL divergence between negative binomials of one mean and two dispersions."""
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pyrocount.numerics.quadrature import CAREFUL, FINE, GAUSSIAN, MOST, DoubleExponential
+from pyrocount.numerics.quadrature import CAREFUL, FINE, GAUSSIAN, MOST
 
 # The total_count that stands for a Poisson distribution; at this value every term below has reached its limit.
 POISSON = {"float64": 1e200, "float32": 1e20}
@@ -20,6 +17,8 @@ NUMBERS = np.array([len(nodes) for nodes in GAUSSIAN.values()])
 FEW_T, FEW_WEIGHTS = np.stack(
     [np.pad(nodes, [(0, NUMBERS.max() - len(nodes)), (0, 0)], constant_values=1.0).T for nodes in GAUSSIAN.values()], 1
 )
+
+Sums = tuple[Array, Array, Array, Array]
 
 
 @jax.jit
@@ -52,75 +51,87 @@ def _jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Arra
     return value, change[0] + change[1] + change[2]
 
 
-def _nodes(
-    rule: DoubleExponential, reach: Array, moderate: Array | None, dtype: Any
-) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
-    """Returns the number of nodes, and a function of a node's number that returns its t and its weight."""
-    longest = jnp.clip(jnp.log(rule.decay * reach), 0.0, MOST)
-    number = (jnp.ceil((longest - rule.start) / rule.step) + 1).astype(int)
-
-    def many(node: Array) -> tuple[Array, Array]:
-        x = rule.start + node * rule.step
-        return jnp.exp(x - jnp.exp(-x)), rule.step * (1 + jnp.exp(-x))
-
-    if moderate is None:
-        return number, many
-    few = moderate & (reach <= max(GAUSSIAN))
-    chosen = jnp.searchsorted(jnp.array(list(GAUSSIAN)), reach)
-
-    def either(node: Array) -> tuple[Array, Array]:
-        tables = (jnp.asarray(table, dtype)[chosen, node] for table in (FEW_T, FEW_WEIGHTS))
-        t, weight = (jnp.where(few, short, long) for short, long in zip(tables, many(node), strict=True))
-        return t, weight
-
-    return jnp.where(few, jnp.asarray(NUMBERS)[chosen], number), either
-
-
-def _integrate(m: Array, r: Array, s: Array) -> tuple[Array, Array, Array, Array]:
+def _integrate(m: Array, r: Array, s: Array) -> Sums:
     """Computes the divergence and its derivatives with respect to m, r and s."""
     rule = RULES[m.dtype.name]
-    sign = jnp.where(r < s, -1.0, 1.0).astype(m.dtype)
-    gap = sign * (r - s)
-    smaller = jnp.minimum(r, s)
+    smaller, gap = jnp.minimum(r, s), jnp.abs(r - s)
     # For t below this scale the integrand is about proportional to t; for large t it falls as the smaller decay.
     slope = 1 + m + m / r
     # The integral does not depend on the positions of the nodes, so that these need no gradient.
     scale = jax.lax.stop_gradient(1 / (slope + jnp.minimum(r + s, rule.largest * slope)))
     reach = jax.lax.stop_gradient(1 / (smaller * scale))
     reach = jnp.max(reach, initial=0.0, where=jnp.isfinite(reach))
-    moderate = jax.lax.stop_gradient(jnp.maximum(m, gap).max(initial=0.0)) < MODERATE
-    number, t_and_weight = _nodes(rule, reach, moderate if rule is CAREFUL else None, m.dtype)
+    longest = jnp.clip(jnp.log(rule.decay * reach), 0.0, MOST)
+    number = (jnp.ceil((longest - rule.start) / rule.step) + 1).astype(int)
+    sums = (jnp.zeros_like(m),) * 4
+    if rule is CAREFUL:
+        moderate = jax.lax.stop_gradient(jnp.maximum(m, gap).max(initial=0.0)) < MODERATE
+        few = moderate & (reach <= max(GAUSSIAN))
+        chosen = jnp.searchsorted(jnp.array(list(GAUSSIAN)), reach)
+        tables = [jnp.asarray(table, m.dtype)[chosen] for table in (FEW_T, FEW_WEIGHTS)]
 
-    def add(node: int, sums: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        value, for_m, for_r, for_s = sums
-        t, weight = t_and_weight(node)
-        t = scale * t
-        mass = -jnp.expm1(-t)
-        ratio = m * mass / r
-        log_transform = r * jnp.log1p(ratio)
-        complement = -jnp.expm1(-log_transform)
-        decay = jnp.exp(-m * t)
-        bracket = complement / mass - m * decay
-        slow = jnp.exp(-smaller * t)
-        faster = jnp.expm1(-gap * t)
-        difference = -sign * slow * faster * weight
-        fast = slow * (1 + faster)
-        shifted = (1 - complement) / (1 + ratio)
-        return (
-            value + difference * bracket,
-            for_m + difference * (shifted - decay * (1 - m * t)),
-            for_r
-            + jnp.where(r <= s, slow, fast) * weight * t * bracket
-            + difference * ((1 - complement) * log_transform / r - shifted * ratio) / mass,
-            for_s - jnp.where(s < r, slow, fast) * weight * t * bracket,
-        )
+        def add_one_of_few(node: int, sums: Sums) -> Sums:
+            t, weight = (table[node] for table in tables)
+            return _with_one_of_few(sums, scale * t, weight, m, r, s)
 
-    zero = jnp.zeros_like(m)
-    value, for_m, for_r, for_s = jax.lax.fori_loop(0, number, add, (zero, zero, zero, zero))
+        sums = jax.lax.fori_loop(0, jnp.where(few, jnp.asarray(NUMBERS)[chosen], 0), add_one_of_few, sums)
+        number = jnp.where(few, 0, number)
+
+    def add(node: int, sums: Sums) -> Sums:
+        x = rule.start + node * rule.step
+        t, weight = jnp.exp(x - jnp.exp(-x)), rule.step * (1 + jnp.exp(-x))
+        return _with_node(sums, scale * t, weight, m, r, s)
+
+    value, for_m, for_r, for_s = jax.lax.fori_loop(0, number, add, sums)
     log_q, log_p = jnp.log1p(m / r), jnp.log1p(m / s)
     return (
         jnp.maximum(value + s * log_p - r * log_q, 0.0),
         for_m + s / (s + m) - r / (r + m),
         for_r - log_q + m / (r + m),
         for_s + log_p - m / (s + m),
+    )
+
+
+def _with_one_of_few(sums: Sums, t: Array, weight: Array, m: Array, r: Array, s: Array) -> Sums:
+    """Adds a node of the integrals to their sums, in forms that cancel for larger arguments than ``MODERATE``."""
+    value, for_m, for_r, for_s = sums
+    mass = -jnp.expm1(-t)
+    odds = m / r
+    ratio = odds * mass
+    log_ratio = jnp.log1p(ratio)
+    rest, decay, of_r, of_s = (jnp.exp(-x) for x in (r * log_ratio, m * t, r * t, s * t))
+    bracket = (1 - rest) / mass - m * decay
+    difference = (of_s - of_r) * weight
+    shifted = rest / (1 + ratio)
+    part = weight * t * bracket
+    return (
+        value + difference * bracket,
+        for_m + difference * (shifted - decay * (1 - m * t)),
+        for_r + of_r * part + difference * (rest * log_ratio / mass - shifted * odds),
+        for_s - of_s * part,
+    )
+
+
+def _with_node(sums: Sums, t: Array, weight: Array, m: Array, r: Array, s: Array) -> Sums:
+    """Adds a node of the integrals to their sums."""
+    value, for_m, for_r, for_s = sums
+    sign = jnp.where(r < s, -1.0, 1.0).astype(m.dtype)
+    mass = -jnp.expm1(-t)
+    ratio = m * mass / r
+    log_transform = r * jnp.log1p(ratio)
+    complement = -jnp.expm1(-log_transform)
+    decay = jnp.exp(-m * t)
+    bracket = complement / mass - m * decay
+    slow = jnp.exp(-jnp.minimum(r, s) * t)
+    faster = jnp.expm1(-sign * (r - s) * t)
+    difference = -sign * slow * faster * weight
+    fast = slow * (1 + faster)
+    shifted = (1 - complement) / (1 + ratio)
+    return (
+        value + difference * bracket,
+        for_m + difference * (shifted - decay * (1 - m * t)),
+        for_r
+        + jnp.where(r <= s, slow, fast) * weight * t * bracket
+        + difference * ((1 - complement) * log_transform / r - shifted * ratio) / mass,
+        for_s - jnp.where(s < r, slow, fast) * weight * t * bracket,
     )

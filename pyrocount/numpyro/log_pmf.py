@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
-from jax.nn import log_sigmoid
+from jax import Array, lax
 from jax.scipy.special import digamma, gammaln
 
+from . import single
 from .deviance import log_ratio, negative_binomial_deviance, poisson_deviance
 from .special import (
     HALF_LOG_TWO_PI,
@@ -80,16 +80,32 @@ def _poisson_jvp(is_log: bool, primals: tuple[Array, Array], tangents: tuple[Arr
 def _negative_binomial(k: Array, r: Array, parameter: Array, is_logits: bool) -> Array:
     logits = parameter if is_logits else _logit(parameter)
     odds = jnp.exp(parameter) if is_logits else parameter / (1 - parameter)
-    log_p, log_1mp = log_probs(logits)
-    few = jnp.where(k > 0, k * log_p, 0.0) + r * log_1mp
-    few = few + log_rising_factorial(r, jnp.minimum(k, STIRLING_FROM)) - gammaln(k + 1)
-    many = jnp.maximum(k, STIRLING_FROM)
-    log_k, log_r = jnp.log(many), jnp.log(r)
-    deviance = negative_binomial_deviance(many, r, logits, log_ratio(many, r * odds, log_k, log_r + logits))
-    errors = stirling_series(many + r) - stirling_series(many) - stirling_error(r)
-    log_pmf = -deviance - HALF_LOG_TWO_PI + (log_r - log_k - jnp.log(many + r)) / 2 + errors
-    log_pmf = _finite(jnp.where(k < STIRLING_FROM, few, log_pmf))
+    if _is_single(k, is_logits):
+        few, limit = single.negative_binomial_log_pmf(jnp.minimum(k, single.MANY), r, logits), single.MANY
+    else:
+        few, limit = _few_negative_binomial(jnp.minimum(k, STIRLING_FROM), r, logits), STIRLING_FROM
+
+    def with_many(_: Array, log_pmf: Array) -> Array:
+        many = jnp.maximum(k, STIRLING_FROM)
+        log_k, log_r = jnp.log(many), jnp.log(r)
+        deviance = negative_binomial_deviance(many, r, logits, log_ratio(many, r * odds, log_k, log_r + logits))
+        errors = stirling_series(many + r) - stirling_series(many) - stirling_error(r)
+        scale = (log_r - log_k - jnp.log(many + r)) / 2
+        return jnp.where(k < limit, log_pmf, -deviance - HALF_LOG_TWO_PI + scale + errors)
+
+    # A loop of no turn or one: unlike the branches of a condition, its body is spread over the processors.
+    log_pmf = _finite(lax.fori_loop(0, jnp.any(~(k < limit)).astype(int), with_many, few))
     return jnp.where((k == 0) | (logits > -jnp.inf), log_pmf, -jnp.inf)
+
+
+def _few_negative_binomial(k: Array, r: Array, logits: Array) -> Array:
+    log_p, log_1mp = log_probs(logits)
+    return jnp.where(k > 0, k * log_p, 0.0) + r * log_1mp + log_rising_factorial(r, k) - gammaln(k + 1)
+
+
+def _is_single(x: Array, is_log: bool) -> bool:
+    """Returns whether the forms for float32 hold, which need parameters that are logarithms."""
+    return is_log and x.dtype == jnp.float32
 
 
 @_negative_binomial.defjvp
@@ -98,9 +114,13 @@ def _negative_binomial_jvp(
 ) -> tuple[Array, Array]:
     (k, r, x), (dk, dr, dx) = primals, tangents
     logits = x if is_logits else _logit(x)
-    rising = digamma(k + r)
-    for_count = rising - digamma(k + 1) + log_sigmoid(logits)
-    for_total_count = jnp.where(k > 0, rising - digamma(r), 0.0) + log_sigmoid(-logits)
+    log_p, log_1mp = log_probs(logits)
+    if _is_single(k, is_logits):
+        for_count = single.digamma(k + r) - single.digamma(k + 1) + log_p
+        for_total_count = single.digamma_difference(k, r) + log_1mp
+    else:
+        for_count = digamma(k + r) - digamma(k + 1) + log_p
+        for_total_count = jnp.where(k > 0, digamma(k + r) - digamma(r), 0.0) + log_1mp
     for_logits = k * jax.nn.sigmoid(-x) - r * jax.nn.sigmoid(x)
     slope = for_logits if is_logits else jnp.where(k > 0, k / x, 0.0) - r / (1 - x)
     change = _finite(for_count) * dk + _finite(for_total_count) * dr + _finite(slope) * dx

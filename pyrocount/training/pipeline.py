@@ -15,6 +15,7 @@ from pyrocount.data import Dataset
 from pyrocount.errors import InputError
 from pyrocount.inference import NonFiniteLossError
 from pyrocount.process import group
+from pyrocount.process.memory import keep_freed
 from pyrocount.process.state import own_state
 from pyrocount.run import Run, fingerprint, load_data
 
@@ -37,6 +38,7 @@ def fit(config: Config) -> Run:
     if group.size() > 1 and config.spec.inference == "iterative":
         problem = f"{config.model} with {group.size()} processes of torchrun"
         raise InputError("model", problem, "a model with an encoder; JAX spreads iterative ones over its devices")
+    keep_freed()
     with group.joined(config[RunOptions].device):
         return _fit(config)
 
