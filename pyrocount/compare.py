@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pyrocount.command_line import Parser, run_command
 from pyrocount.folder import Folder
-from pyrocount.sweeps.comparison import LESS, MORE, compare, read_runs, save, table
+from pyrocount.sweeps.comparison import compare, read_runs
+from pyrocount.sweeps.tables import save, table
 
 DESCRIPTION = """Compare fitted models: for every configuration the mean of each metric over its seeds with a 99 %
 interval, the distance from the best, and paired t-tests against the best over shared seeds, corrected for the number of
@@ -37,7 +38,10 @@ def _parser() -> Parser:
     parser = Parser(prog="python -m pyrocount.compare", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of them")
     parser.add_argument(
-        "--metric", default="nelbo", choices=(*LESS, *MORE), help="metric by which runs are ranked (default: nelbo)"
+        "--metric",
+        default="nelbo",
+        metavar="NAME",
+        help="metric by which runs are ranked: of summary.json, or SUITE.METRIC of an evaluation (default: nelbo)",
     )
     parser.add_argument("--out", default="comparison", help="folder for table and figure (default: comparison)")
     return parser

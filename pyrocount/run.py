@@ -28,6 +28,8 @@ from pyrocount.process.state import own_state
 if TYPE_CHECKING:
     from xarray import DataTree
 
+# Version of the format of evaluation.json.
+EVALUATION_VERSION = 2
 # Parts of a checkpoint.
 CHECKPOINT_KEYS = {"config", "data", "initial", "training"}
 
@@ -118,6 +120,22 @@ class Run(Folder):
         if any(isinstance(value, bool) or not isinstance(value, int | float | None) for value in found.values()):
             raise InputError("name", f"{self.path.name}, whose summary.json holds more than numbers", "an intact run")
         return {name: math.nan if value is None else value for name, value in found.items()}
+
+    @property
+    def evaluations(self) -> dict[str, Any]:
+        """Returns the results of ``pyrocount.evaluate``, by suite.
+
+        Raises:
+            InputError: if they are of another version, or cannot be read.
+        """
+        if not (self.path / "evaluation.json").is_file():
+            return {}
+        content = self.read_json("evaluation.json")
+        if content.get("version") != EVALUATION_VERSION or not isinstance(content.get("suites"), dict):
+            problem = f"{self.path}, whose evaluation.json is of version {content.get('version')}"
+            raise InputError("RUN", problem, f"an evaluation.json of version {EVALUATION_VERSION}, or none")
+        suites: dict[str, Any] = content["suites"]
+        return suites
 
     @property
     def is_finished(self) -> bool:

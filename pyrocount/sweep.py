@@ -3,8 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pyrocount.command_line import Parser, add_options, option_name, run_command, with_full_paths
 from pyrocount.config import RunOptions
@@ -13,13 +14,19 @@ from pyrocount.folder import Folder
 from pyrocount.process.progress import progress_bar
 from pyrocount.suites.run import suites_of
 from pyrocount.sweeps import Outcome, Place, Task, failed, grid, read_file, state, tasks_of
-from pyrocount.sweeps.comparison import LESS, MORE, compare, read_runs, save, table
+from pyrocount.sweeps.comparison import compare, read_runs
 from pyrocount.sweeps.local import run_locally
 from pyrocount.sweeps.on_ray import run_on_ray
+from pyrocount.sweeps.search import Search, ranges
+from pyrocount.sweeps.tables import save, table
 
 DESCRIPTION = """Fit all combinations of a grid of options, or those of a file, each with several seeds. Runs are those
 of pyrocount.fit, in folders whose names follow from their options. The same command resumes a sweep: finished runs are
 kept, started ones resumed. Further options are those of pyrocount.fit, for all fits."""
+
+
+# Metrics of summary.json by which runs can be ranked.
+METRICS = ("nelbo", "nll", "paper_loss", "mse", "r2", "kl", "bits_per_spike")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,9 +55,11 @@ def sweep(given: argparse.Namespace) -> list[str]:
     own = {action.dest for action in _own_parser()._actions}
     fixed = with_full_paths({name: value for name, value in vars(given).items() if name not in own})
     out = str(Path(fixed.pop("out", RunOptions.out)).resolve())
+    if given.file is not None and (given.grid or given.search is not None):
+        raise InputError("--file", given.file, "no --grid and no --search beside it")
+    if given.search is not None:
+        return _search(given, fixed, out)
     combinations = read_file(given.file) if given.file is not None else grid(given.grid)
-    if given.file is not None and given.grid:
-        raise InputError("--grid", " ".join(given.grid), "no grid beside --file")
     tasks = tasks_of(combinations, given.seeds, fixed, out)
     place = Place(out, tuple(suites_of(given.evaluate or "")))
     _check(given)
@@ -62,12 +71,30 @@ def sweep(given: argparse.Namespace) -> list[str]:
         file=sys.stderr,
     )
     Path(out).mkdir(parents=True, exist_ok=True)
-    outcomes = _run(given, left, place)
-    _compare(tasks, place, given.metric)
+    outcomes = _run(given, left, len(left), place)
+    _compare([place.run(task) for task in tasks], place, given.metric)
+    return failed(outcomes)
+
+
+def _search(given: argparse.Namespace, fixed: dict[str, Any], out: str) -> list[str]:
+    if given.seeds != 1:
+        raise InputError("--seeds", given.seeds, "1 with --search, whose fits differ in their options")
+    place = Place(out, tuple(suites_of(given.evaluate or "")), given.metric)
+    _check(given)
+    search = Search(ranges(given.grid), given.search, given.metric, fixed, out)
+    print(f"{search.left} of {given.search} fits left in {out}", file=sys.stderr)
+    outcomes = _run(given, search.tasks(), search.left, place, search)
+    _compare(sorted(path.parent for path in Path(out).glob("trial=*/summary.json")), place, given.metric)
+    print(search.summary())
     return failed(outcomes)
 
 
 def _check(given: argparse.Namespace) -> None:
+    suite, mark, _ = given.metric.partition(".")
+    if mark and suite not in (given.evaluate or "").split(","):
+        raise InputError("--metric", given.metric, f"--evaluate {suite} with it")
+    if not mark and given.metric not in METRICS:
+        raise InputError("--metric", given.metric, f"one of {', '.join(METRICS)}, or SUITE.METRIC of --evaluate")
     if given.jobs is not None and given.jobs < 1:
         raise InputError("--jobs", given.jobs, "a positive whole number")
     if given.engine != "ray":
@@ -78,25 +105,29 @@ def _check(given: argparse.Namespace) -> None:
         raise InputError("--cpus", f"{given.cpus:g} and --gpus {given.gpus:g}", "processors, and no fewer than 0 cards")
 
 
-def _run(given: argparse.Namespace, tasks: Sequence[Task], place: Place) -> list[Outcome]:
+def _run(
+    given: argparse.Namespace, tasks: Iterable[Task], number: int, place: Place, search: Search | None = None
+) -> list[Outcome]:
     outcomes: list[Outcome] = []
-    with progress_bar(total=len(tasks), desc="sweep", unit="fit", delay=0) as bar:
+    with progress_bar(total=number, desc="sweep", unit="fit", delay=0) as bar:
 
         def done(outcome: Outcome) -> None:
             outcomes.append(outcome)
+            if search is not None:
+                search.tell(outcome)
             bar.set_postfix_str(f"last={outcome.name} ({outcome.seconds:.0f} s)", refresh=False)
             bar.update()
 
         if given.engine == "ray":
             resources = {"address": given.address, "jobs": given.jobs, "cpus": given.cpus, "gpus": given.gpus}
-            run_on_ray(tasks, place, done, **resources)
+            run_on_ray(tasks, place, done, **resources, sequential=search is not None)
         else:
             run_locally(tasks, place, given.jobs or max(1, (os.cpu_count() or 1) // 2), done)
     return outcomes
 
 
-def _compare(tasks: Sequence[Task], place: Place, metric: str) -> None:
-    finished = [place.run(task) for task in tasks if (place.run(task) / "summary.json").is_file()]
+def _compare(runs: Sequence[Path], place: Place, metric: str) -> None:
+    finished = [run for run in runs if (run / "summary.json").is_file()]
     if not finished:
         return
     rows = compare(read_runs(finished), metric)
@@ -121,7 +152,14 @@ def _own_parser() -> Parser:
         action="extend",
         default=[],
         metavar="OPTION=VALUES",
-        help="option of pyrocount.fit and its values, with commas between; several make all combinations",
+        help="option of pyrocount.fit and its values, with commas between; several make all combinations; "
+        "for --search also LOW:HIGH or log:LOW:HIGH",
+    )
+    parser.add_argument(
+        "--search",
+        type=int,
+        metavar="N",
+        help="N fits whose options are chosen from --grid by --metric, of which the worse ones are stopped early",
     )
     parser.add_argument(
         "--file",
@@ -142,7 +180,10 @@ def _own_parser() -> Parser:
         "--evaluate", metavar="SUITES", help="suites of pyrocount.evaluate that measure each run, with commas between"
     )
     parser.add_argument(
-        "--metric", default="nelbo", choices=(*LESS, *MORE), help="metric by which runs are ranked (default: nelbo)"
+        "--metric",
+        default="nelbo",
+        metavar="NAME",
+        help="metric by which runs are ranked: of summary.json, or SUITE.METRIC of --evaluate (default: nelbo)",
     )
     return parser
 

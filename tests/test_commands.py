@@ -21,6 +21,7 @@ from pyrocount.backends import Backend
 from pyrocount.data import dataset
 from pyrocount.models import MODELS
 from pyrocount.sweeps import grid, tasks_of
+from pyrocount.sweeps.search import ranges
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "tutorials").glob("*.ipynb"))]
@@ -173,7 +174,7 @@ def perform(words):
     if module == "pyrocount.sweep":
         # In test_sweep.
         given = sweep._parser().parse_args(arguments[2:])
-        assert tasks_of(grid(given.grid), given.seeds, {}, "runs")
+        assert ranges(given.grid) if given.search else tasks_of(grid(given.grid), given.seeds, {}, "runs")
         return None
     if module is not None:
         return on_a_run(module, arguments[2:])

@@ -7,7 +7,8 @@ from scipy import stats
 
 from pyrocount.compare import main
 from pyrocount.config import Config
-from pyrocount.sweeps.comparison import compare, read_runs, table
+from pyrocount.sweeps.comparison import compare, read_runs
+from pyrocount.sweeps.tables import table
 
 # Test NELBOs of three configurations over four seeds.
 NELBO = {
@@ -130,7 +131,7 @@ def test_bad_input_ends_in_one_line(runs, command, tmp_path):
     write(tmp_path / "words" / "run", Config(), {"nelbo": "good"})
     for arguments, message in [
         ([], "the following arguments are required: RUN"),
-        ([runs, "--metric", "beauty"], "argument --metric: invalid choice: 'beauty'"),
+        ([runs / "stein-0", "--metric", "beauty"], "got beauty, which stein-0 lacks, expected one of kl, nelbo, r2"),
         ([tmp_path / "none"], "RUN: got"),
         ([tmp_path / "empty"], "expected a run folder, or a folder of run folders"),
         ([runs / "unfinished"], "which is not finished, expected a run with a summary.json"),
@@ -138,7 +139,7 @@ def test_bad_input_ends_in_one_line(runs, command, tmp_path):
             [runs / "stein-0", tmp_path / "again"],
             "stein-0 and stein-0, of one configuration and seed, expected one run",
         ),
-        ([tmp_path / "bare"], "metric: got nelbo, which run lacks"),
+        ([tmp_path / "bare"], "--metric: got nelbo, which run lacks"),
         ([tmp_path / "odd"], "whose config.json cannot be read"),
         ([tmp_path / "words"], "whose summary.json holds more than numbers"),
     ]:
@@ -146,3 +147,26 @@ def test_bad_input_ends_in_one_line(runs, command, tmp_path):
         assert (code, out, len(err)) == (2, "", 1), arguments
         assert message in err[0]
     assert not (tmp_path / "comparison").exists()
+
+
+def test_metrics_of_suites_are_compared(runs, command, tmp_path):
+    """Those of an evaluation have the name of their suite; a mean with an interval counts by its mean."""
+    for number, run in enumerate(sorted(runs.iterdir())):
+        interval = {"mean": 0.5 + 0.01 * number, "low": 0.4, "high": 0.7}
+        suites = {"representation": {"metrics": {"knn_1_shot": interval, "shattering": None}, "checks": []}}
+        (run / "evaluation.json").write_text(json.dumps({"version": 2, "suites": suites}))
+    code, out, _ = command(runs, "--metric", "representation.knn_1_shot")
+    assert code == 0
+    lines = out.splitlines()
+    # More is better; the last runs by name are those of straight-through gradients.
+    assert [line.split("=")[1].split()[0] for line in lines[1:4]] == ["straight-through", "stein", "arrival"]
+    assert "representation.knn_1_shot (99 %)" in lines[0]
+    assert lines[5].split() == ["representation", "knn_1_shot", "shattering"]
+    with (tmp_path / "comparison" / "comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["representation.knn_1_shot"]) == pytest.approx(0.595)
+    assert rows[0]["representation.shattering"] == "nan"
+    latex = (tmp_path / "comparison" / "comparison.tex").read_text()
+    assert latex.count(r"\\") == 4
+    assert r"representation.knn\_1\_shot & nelbo & r2" in latex
+    assert r"$0.595 \pm 0.038$" in latex

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,9 +13,13 @@ import pytest
 
 from pyrocount import sweep
 from pyrocount.errors import InputError
+from pyrocount.run import Run
 from pyrocount.sweeps import Place, grid, local, read_file, run_task, state, tasks_of
+from pyrocount.sweeps.search import ranges
+from pyrocount.sweeps.study import open_study
 
-FAST = ["--model=poisson", "--epochs=2", "--latent-dim=3", "--encoder=lin", "--decoder=lin"]
+FAST = ["--model=poisson", "--epochs=4", "--latent-dim=3", "--encoder=lin", "--decoder=lin"]
+SEARCH = ["--grid", "lr=log:1e-4:1e-1", "estimator=stein,straight-through"]
 GRID = ["--grid", "estimator=stein,exact", "--seeds=2"]
 NAMES = [f"poisson-estimator={name}-seed={seed}" for name in ("stein", "exact") for seed in (0, 1)]
 
@@ -24,7 +29,7 @@ def command(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        code = sweep.main([*map(str, arguments), "--out=runs"])
+        code = sweep.main(["--out=runs", *map(str, arguments)])
         captured = capfd.readouterr()
         return code, captured.out, captured.err.splitlines()
 
@@ -36,7 +41,7 @@ def serial(tmp_path_factory):
     """The runs of the grid, one after the other in this process."""
     out = tmp_path_factory.mktemp("serial")
     place = Place(str(out))
-    fixed = {"model": "poisson", "epochs": 2, "latent_dim": 3, "encoder": "lin", "decoder": "lin"}
+    fixed = {"model": "poisson", "epochs": 4, "latent_dim": 3, "encoder": "lin", "decoder": "lin"}
     tasks = tasks_of(grid(["estimator=stein,exact"]), 2, fixed, str(out))
     assert [task.name for task in tasks] == NAMES
     assert [run_task(task, place).problem for task in tasks] == [None] * 4
@@ -102,6 +107,19 @@ def test_bad_files(tmp_path, suffix, content):
         ("--cpus 2", "--cpus: got 2.0, expected --engine ray with it"),
         ("--engine ray --gpus -1", "--cpus: got 1 and --gpus -1"),
         ("--evaluate nothing", "--suite: got 'nothing'"),
+        ("--metric nothing", "--metric: got nothing, expected one of nelbo,"),
+        ("--metric sparsity.mean_rate", "--metric: got sparsity.mean_rate, expected --evaluate sparsity with it"),
+        ("--search 3", "--grid: got nothing, expected ranges of options"),
+        ("--search 0 --grid beta=.5:1", "--search: got 0, expected a positive whole number"),
+        ("--search 3 --grid beta=.5:1 --seeds 2", "--seeds: got 2, expected 1 with --search"),
+        ("--search 3 --grid beta=.5:1 --metric nll", "--metric: got nll, expected one that is followed"),
+        ("--search 3 --grid beta=1:.5", "--grid: got 'beta=1:.5', expected bounds that rise"),
+        ("--search 3 --grid beta=log:0:1", "expected bounds that rise, from above 0"),
+        ("--search 3 --grid beta=0:1", "--beta: got 0.0, expected"),
+        ("--search 3 --grid beta=1:2:3", "expected OPTION=LOW:HIGH"),
+        ("--search 3 --grid beta=.5:1 --beta 1", "--grid: got beta, which is fixed too"),
+        ("--search 3 --grid epochs=2:3", "--grid: got epochs, which fits of a search share"),
+        ("--search 3 --file sweep.json", "--file: got sweep.json, expected no --grid and no --search beside it"),
         ("--file missing.json", "--file: got missing.json, which cannot be read"),
         ("--name x", "error: unrecognized arguments: --name x"),
     ],
@@ -113,16 +131,10 @@ def test_bad_input_ends_in_one_line_before_anything_is_fitted(command, line, mes
     assert not Path("runs").exists()
 
 
-def test_a_local_sweep_is_resumed_and_compared(command, serial, monkeypatch):
-    """One fit is there, one has begun, and two are new; one more fails, and the others go on."""
-    fitted = []
-    monkeypatch.setattr("pyrocount.sweeps.task.fit", lambda config: fitted.append(config))
-    Path("runs").mkdir()
-    os.symlink(serial / NAMES[0], Path("runs") / NAMES[0])
-    place = Place("runs")
+def test_a_local_sweep_is_resumed_and_compared(command):
+    """Half of the fits fail, and the others go on; nothing is done twice."""
     code, out, err = command(*FAST, *GRID, "--jobs=2", "--evaluate=sparsity", "--grid", "lr=.001,1e9")
     assert code == 1
-    assert not fitted
     assert err[0].startswith("8 fits in ")
     failures = [line for line in err if line.startswith("pyrocount.sweep: failed: ")]
     assert {line.split()[2].split("-lr=")[1].split("-")[0] for line in failures} == {"1000000000.0"}
@@ -137,7 +149,12 @@ def test_a_local_sweep_is_resumed_and_compared(command, serial, monkeypatch):
     assert "4 finished, 0 to resume, 0 new" in err[0]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert "poisson estimator=exact" in again
-    assert place
+    metric = "--metric=sparsity.zero_fraction"
+    code, again, _ = command(*FAST, *GRID, "--jobs=2", "--evaluate=sparsity", "--grid", "lr=.001", metric)
+    assert code == 0
+    assert re.search(r"^digits +runs +sparsity.zero_fraction \(99 %\)", again, re.MULTILINE)
+    assert re.search(r"^sparsity +lifetime_sparsity", again, re.MULTILINE)
+    assert "sparsity.zero\\_fraction" in (Path("runs") / "comparison" / "comparison.tex").read_text()
 
 
 def test_a_local_sweep_has_the_results_of_a_loop(command, serial):
@@ -147,10 +164,59 @@ def test_a_local_sweep_has_the_results_of_a_loop(command, serial):
     (Path("runs") / NAMES[0] / "summary.json").unlink()
     assert "3 finished, 1 to resume, 0 new" in command(*FAST, *GRID, "--jobs=1")[2][0]
     assert results("runs") == results(serial)
-    code, _, err = command(*FAST, *GRID, "--epochs=3")
+    code, _, err = command(*FAST, *GRID, "--epochs=5")
     assert code == 2
     assert "--out: got" in err[0]
     assert "which holds another run" in err[0]
+
+
+def test_a_search_stops_the_worse_fits_and_goes_on_where_it_ended(command, monkeypatch):
+    """An interrupted fit is the first to be taken up again; the best of all is named at the end."""
+    optuna = pytest.importorskip("optuna")
+    code, out, err = command(*FAST, *SEARCH, "--search=6", "--jobs=2", "--out=found")
+    assert code == 0, err
+    assert "6 of 6 fits left" in err[0]
+    ended, stopped = (int(re.search(rf"(\d+) {kind}", out)[1]) for kind in ("fits to the end", "stopped early"))
+    assert (ended + stopped, stopped > 0) == (6, True)
+    study = open_study("found", 4, "nelbo", 0)
+    finished = [path.parent.name for path in Path("found").glob("trial=*/summary.json")]
+    assert len(finished) == ended
+    assert f"best nelbo {study.best_value:.5g}: --lr {study.best_params['lr']}" in out
+    assert study.best_value == min(Run(Path("found") / name).metrics["nelbo"] for name in finished)
+    for trial in study.trials:
+        assert 1e-4 <= trial.params["lr"] <= 0.1
+        assert set(trial.intermediate_values) == set(range(1, 1 + len(trial.intermediate_values)))
+        assert trial.state == (
+            optuna.trial.TrialState.COMPLETE if len(trial.intermediate_values) == 4 else optuna.trial.TrialState.PRUNED
+        )
+    # A fit that was begun and never ended, as after a loss of power.
+    left = study.ask({"lr": optuna.distributions.FloatDistribution(1e-4, 0.1, log=True)} | _categories(optuna))
+    code, out, err = command(*FAST, *SEARCH, "--search=8", "--jobs=1", "--out=found")
+    assert code == 0, err
+    assert "2 of 8 fits left" in err[0]
+    assert open_study("found", 4, "nelbo", 0).trials[left.number].state.is_finished()
+    assert "0 of 8 fits left" in command(*FAST, *SEARCH, "--search=8", "--out=found")[2][0]
+    code, _, err = command(*FAST, *SEARCH, "--search=8", "--out=found", "--beta=.5")
+    assert code == 2
+    assert "which holds a search with other options" in err[-1]
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    code, _, err = command(*FAST, *SEARCH, "--search=8", "--out=found")
+    assert code == 2
+    assert 'pip install "pyrocount[search]"' in err[-1]
+
+
+def _categories(optuna):
+    return {"estimator": optuna.distributions.CategoricalDistribution(("stein", "straight-through"))}
+
+
+def test_ranges():
+    found = ranges(
+        ["lr=log:1e-4:1e-1", "latent-dim=4:32", "beta=.5:2", "estimator=stein,exact", "learn-scale=true,false"]
+    )
+    kinds = [type(each.distribution()).__name__ for each in found]
+    assert kinds == ["FloatDistribution", "IntDistribution", "FloatDistribution", *["CategoricalDistribution"] * 2]
+    assert [each.ends for each in found][1:] == [(4, 32), (0.5, 2.0), ("stein", "exact"), (True, False)]
+    assert [each.log for each in found] == [True, False, False, False, False]
 
 
 def test_a_fit_that_takes_its_process_down_is_left_out(tmp_path, monkeypatch):
@@ -201,14 +267,14 @@ def test_a_sweep_on_a_cluster_of_ray_survives_a_killed_worker(command, serial, c
 
     def kill():
         """Kills the process that writes the first run, as soon as it has a checkpoint."""
-        for _ in range(600):
+        for _ in range(20_000):
             for holder in tmp_path.glob("runs/*/.holder"):
                 number = re.search(r"process (\d+)", holder.read_text())
                 if number and (holder.parent / "checkpoint.pt").is_file():
                     os.kill(int(number[1]), signal.SIGKILL)
                     killed.append(holder.parent.name)
                     return
-            time.sleep(0.02)
+            time.sleep(0.002)
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -217,13 +283,18 @@ def test_a_sweep_on_a_cluster_of_ray_survives_a_killed_worker(command, serial, c
     assert code == 0, err
     assert killed
     assert results("runs") == results(serial)
+    code, out, err = command(
+        *FAST, *SEARCH, "--search=3", "--engine=ray", f"--address={cluster.address}", "--out=found"
+    )
+    assert code == 0, err
+    assert sum(map(int, re.findall(r"(\d+) (?:fits to the end|stopped early)", out))) == 3
 
 
 def test_ray_that_is_not_there(command, monkeypatch):
     code, _, err = command(*FAST, "--engine=ray", "--address=127.0.0.1:1")
     assert code == 2
     assert "--address: got 127.0.0.1:1" in err[-1]
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     code, _, err = command(*FAST, "--engine=ray")
     assert code == 2
     assert 'pip install "pyrocount[ray]"' in err[-1]

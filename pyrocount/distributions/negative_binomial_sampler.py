@@ -32,7 +32,7 @@ def _inversion(r: Tensor, odds: Tensor) -> Tensor:
     probs = precise / (1 + precise)
     size = r.double()
     none = exp(precise.log1p_().mul_(size).neg_())
-    counts = invert(none, size.mul_(probs), probs).to(r.dtype)
+    counts = invert(none, size * probs, probs).to(r.dtype)
     if unsuited.any():
         some = places(unsuited)
         counts[some] = _mixture(r[some], odds[some])

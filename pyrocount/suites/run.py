@@ -10,13 +10,11 @@ from typing import Any
 from pyrocount.backends import Backend, as_backend
 from pyrocount.errors import InputError
 from pyrocount.inference.options import ObjectiveOptions
-from pyrocount.run import Run, load
+from pyrocount.run import EVALUATION_VERSION, Run, load
 
 from . import SUITES, EvaluationContext, usual_suites
 from .report import number, report
 
-# Version of the format of evaluation.json.
-VERSION = 2
 # Least values of the options.
 LEAST = {"observations": 2, "train_observations": 2, "samples": 2, "checked": 2, "images": 1, "steps": 1, "seed": 0}
 # Number of training observations that are coded where each takes many steps of inference.
@@ -55,7 +53,8 @@ def evaluate_run(given: Request) -> Run:
     """
     asked = None if given.suite is None else suites_of(given.suite)
     run = Run(given.run)
-    earlier(run)
+    # An evaluation that cannot be read is told before anything is measured.
+    _ = run.evaluations
     context = _context(given)
     names = usual_suites(context) if asked is None else asked
     failed: list[Exception] = []
@@ -68,7 +67,7 @@ def evaluate_run(given: Request) -> Run:
                 # A bug, or too little memory: the other suites still run, and then it is shown.
                 print(f"  {name} stopped: {error}", file=sys.stderr)
                 failed.append(error)
-    run.write_text("report.html", report(run.config.options, earlier(run), run.path / "figures"))
+    run.write_text("report.html", report(run.config.options, run.evaluations, run.path / "figures"))
     print(run.path / "report.html")
     if failed:
         raise failed[0]
@@ -94,27 +93,11 @@ def _evaluate_and_save(name: str, context: EvaluationContext, run: Run) -> None:
     seconds = time.perf_counter() - start
     own = result.to_json() | {"seconds": seconds, "settings": _settings(context)}
     with run.held(patient=True):
-        run.write_json("evaluation.json", {"version": VERSION, "suites": earlier(run) | {name: own}})
+        run.write_json("evaluation.json", {"version": EVALUATION_VERSION, "suites": run.evaluations | {name: own}})
     run.save_figures(result.figures)
     if result.posterior is not None:
         run.save_posterior(result.posterior)
-    print(table(name, earlier(run)[name]))
-
-
-def earlier(run: Run) -> dict[str, Any]:
-    """Returns the results of earlier evaluations, by suite.
-
-    Raises:
-        InputError: if they are of another version, or cannot be read.
-    """
-    if not (run.path / "evaluation.json").is_file():
-        return {}
-    content = run.read_json("evaluation.json")
-    if content.get("version") != VERSION or not isinstance(content.get("suites"), dict):
-        problem = f"{run.path}, whose evaluation.json is of version {content.get('version')}"
-        raise InputError("RUN", problem, f"an evaluation.json of version {VERSION}, or none")
-    suites: dict[str, Any] = content["suites"]
-    return suites
+    print(table(name, run.evaluations[name]))
 
 
 def _context(given: Request) -> EvaluationContext:

@@ -1,30 +1,30 @@
 """Comparison of finished runs, over seeds and configurations."""
 
-import csv
-import io
 import math
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from pyrocount import figures
 from pyrocount.config import Config
 from pyrocount.data.options import FileOptions
 from pyrocount.errors import InputError
-from pyrocount.folder import Folder
 from pyrocount.metrics.intervals import student_margin
 from pyrocount.models.options import LatentOptions
 from pyrocount.run import Run
 
 CONFIDENCE = 0.99
-# Metrics of which less is better, and those of which more is.
-LESS, MORE = ("nelbo", "nll", "paper_loss", "mse"), ("r2", "bits_per_spike")
+# Patterns of the metrics of which less is better, without the name of their suite; of all others more is.
+LESS = (
+    *("nelbo", "nll", "paper_loss", "mse", "kl", "fid_*", "kid*", "amortization_gap", "*_distance", "dead_latents"),
+    *("constant_latents", "over_marginal", "k_hat_*", "hard_soft_gap", "channels_below_*"),
+)
 # Options in which compared runs agree.
 UNITS = (
     *("data", "data_dir", "scaling", "whiten", "exposure", "test_fraction", "split"),
@@ -71,6 +71,15 @@ class Row:
     family: str
 
 
+def less_is_better(metric: str) -> bool:
+    """Returns whether less of a metric is better.
+
+    >>> less_is_better("nelbo"), less_is_better("representation.knn_200")
+    (True, False)
+    """
+    return any(fnmatchcase(metric.split(".")[-1], pattern) for pattern in LESS)
+
+
 def read_runs(paths: Sequence[str | Path]) -> list[Finished]:
     """Reads the finished runs at some paths, each a run folder or a folder of run folders.
 
@@ -96,7 +105,7 @@ def read_runs(paths: Sequence[str | Path]) -> list[Finished]:
             seen.add(folder.resolve())
             run = Run(folder)
             if run.is_finished:
-                runs.append(Finished(run.path.name, run.config, run.metrics))
+                runs.append(Finished(run.path.name, run.config, run.metrics | _of_suites(run)))
             else:
                 print(f"pyrocount.compare: {folder} is not finished and left out", file=sys.stderr)
     if not runs:
@@ -104,12 +113,22 @@ def read_runs(paths: Sequence[str | Path]) -> list[Finished]:
     return runs
 
 
+def _of_suites(run: Run) -> dict[str, float]:
+    """Returns the metrics of the suites that have measured a run, named ``suite.metric``."""
+    found = {}
+    for suite, results in run.evaluations.items():
+        for name, value in results["metrics"].items():
+            number = value["mean"] if isinstance(value, dict) else value
+            found[f"{suite}.{name}"] = math.nan if number is None else float(number)
+    return found
+
+
 def compare(runs: Sequence[Finished], metric: str = "nelbo") -> list[Row]:
     """Compares runs; returns a row for each configuration, best first within each data set.
 
     Args:
         runs: finished runs, of any configurations and seeds.
-        metric: name of the metric that is compared, one of ``LESS`` or ``MORE``.
+        metric: name of the metric that is compared, of a suite as ``suite.metric``.
 
     Raises:
         InputError: if a run lacks the metric, or two runs have the same configuration and seed.
@@ -117,7 +136,9 @@ def compare(runs: Sequence[Finished], metric: str = "nelbo") -> list[Row]:
     sets: defaultdict[tuple[Any, ...], list[Finished]] = defaultdict(list)
     for run in runs:
         if not math.isfinite(run.metrics.get(metric, math.nan)):
-            raise InputError("metric", f"{metric}, which {run.name} lacks", "a metric of all runs")
+            shared = set.intersection(*(set(each.metrics) for each in runs))
+            problem = f"{metric}, which {run.name} lacks"
+            raise InputError("--metric", problem, f"one of {', '.join(sorted(shared))}")
         sets[tuple(run.config.identity().get(name) for name in UNITS)].append(run)
     varied = _differing([dict(zip(UNITS[1:], units[1:], strict=True)) for units in sets])
     files = {units[0] for units in sets}
@@ -145,7 +166,7 @@ def _compare_set(data: str, runs: Sequence[Finished], metric: str) -> list[Row]:
             raise InputError("RUN", f"{both}, of one configuration and seed", "one run of each")
         groups[label][run.config.seed] = run
 
-    sign = -1.0 if metric in MORE else 1.0
+    sign = 1.0 if less_is_better(metric) else -1.0
     values = {label: {seed: run.metrics[metric] for seed, run in group.items()} for label, group in groups.items()}
     order = sorted(groups, key=lambda label: sign * float(np.mean(list(values[label].values()))))
     best = values[order[0]]
@@ -153,7 +174,7 @@ def _compare_set(data: str, runs: Sequence[Finished], metric: str) -> list[Row]:
     top = float(np.mean(list(best.values())))
     rows = []
     for label, p in zip(order, [math.nan, *corrected], strict=True):
-        names = [name for name in next(iter(groups[label].values())).metrics]
+        names = list(dict.fromkeys(name for run in groups[label].values() for name in run.metrics))
         columns = {n: np.array([run.metrics.get(n, math.nan) for run in groups[label].values()]) for n in names}
         rows.append(
             Row(
@@ -162,7 +183,7 @@ def _compare_set(data: str, runs: Sequence[Finished], metric: str) -> list[Row]:
                 len(groups[label]),
                 {name: float(column.mean()) for name, column in columns.items()},
                 {name: student_margin(column, CONFIDENCE) for name, column in columns.items()},
-                100 * sign * (float(columns[metric].mean()) - top) / abs(top) if top else math.nan,
+                100 * sign * (float(columns[metric].mean()) - top) / abs(top) + 0.0 if top else math.nan,
                 p,
                 tuple(columns[metric].tolist()),
                 next(iter(groups[label].values())).config[LatentOptions].latent_dim,
@@ -202,49 +223,3 @@ def _corrected(p: Sequence[float]) -> list[float]:
     known = [value for value in p if not math.isnan(value)]
     corrected = iter(stats.false_discovery_control(known).tolist() if known else [])
     return [math.nan if math.isnan(value) else float(next(corrected)) for value in p]
-
-
-def table(rows: Sequence[Row], metric: str) -> str:
-    """Returns the comparison as text, a line a configuration."""
-    columns = [name for name in rows[0].mean if name != metric]
-    lines = []
-    for data in dict.fromkeys(row.data for row in rows):
-        members = [row for row in rows if row.data == data]
-        width = max(len(row.label) for row in members) + 2
-        lines.append(
-            f"{data:<{width}}{'runs':>5}{metric + ' (99 %)':>20}{'drop %':>8}{'p':>9}"
-            + "".join(f"{name:>{max(12, len(name)) + 1}}" for name in columns)
-        )
-        for row in members:
-            margin = "" if math.isnan(row.margin[metric]) else f" +-{row.margin[metric]:.2g}"
-            p = "" if math.isnan(row.p) else f"{row.p:.2g}"
-            lines.append(
-                f"{row.label:<{width}}{row.seeds:>5}{f'{row.mean[metric]:.5g}{margin}':>20}{row.drop:>8.2f}{p:>9}"
-                + "".join(f"{row.mean.get(name, math.nan):>{max(12, len(name)) + 1}.4g}" for name in columns)
-            )
-        lines.append("")
-    return "\n".join(lines).rstrip()
-
-
-def save(folder: Folder, rows: Sequence[Row], metric: str) -> None:
-    """Writes ``comparison.csv`` and ``figures/comparison.png``, and of several numbers of latents ``latents.png``."""
-    names = list(dict.fromkeys(name for row in rows for name in row.mean))
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(
-        ["data", "configuration", "runs", "drop_percent", "p", *names, *(f"{name}_margin" for name in names)]
-    )
-    for row in rows:
-        cells = [row.mean.get(name, "") for name in names] + [row.margin.get(name, "") for name in names]
-        writer.writerow([row.data, row.label, row.seeds, row.drop, row.p, *cells])
-    folder.write_text("comparison.csv", text.getvalue())
-    labels = [row.label if len({r.data for r in rows}) == 1 else f"{row.data}: {row.label}" for row in rows]
-    values, margins = [row.values for row in rows], [row.margin[metric] for row in rows]
-    drawn = {"comparison": figures.comparison(labels, values, margins, metric)}
-    curves: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
-    for row in rows:
-        name = row.family if len({r.data for r in rows}) == 1 else f"{row.data}: {row.family}"
-        curves[name].append((row.latents, row.mean[metric], row.margin[metric]))
-    if several := {name: sorted(points) for name, points in curves.items() if len(points) > 1}:
-        drawn["latents"] = figures.over_latents(several, metric)
-    folder.save_figures(drawn)

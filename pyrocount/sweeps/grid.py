@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -25,10 +25,12 @@ class Task:
     Attributes:
         name: name of the run folder, which follows from the options.
         options: options of the fit, by name, as they were given.
+        trial: number of the fit in a search; None in a grid.
     """
 
     name: str
     options: dict[str, Any]
+    trial: int | None = None
 
     @property
     def config(self) -> Config:
@@ -61,7 +63,7 @@ def tasks_of(combinations: Sequence[Mapping[str, Any]], seeds: int, fixed: Mappi
             options = {**fixed, **combination, "seed": seed, "out": out}
             config = Config(**options)
             named = [f"{name}={value}" for name, value in combination.items() if name != "model"]
-            name = _plain("-".join([config.model, *named, f"seed={seed}"]))
+            name = plain_name("-".join([config.model, *named, f"seed={seed}"]))
             if name in found:
                 raise InputError("--grid", f"the combination {name} twice", "each once")
             found[name] = Task(name, options)
@@ -79,14 +81,24 @@ def grid(texts: Sequence[str]) -> list[dict[str, Any]]:
     """
     values: dict[str, list[Any]] = {}
     for text in texts:
-        name, mark, listed = text.partition("=")
-        option = all_options().get(name.strip().removeprefix("--").replace("-", "_"))
-        if not mark or option is None:
-            raise InputError("--grid", repr(text), "OPTION=VALUE,VALUE with an option of pyrocount.fit")
-        if option.name in values:
-            raise InputError("--grid", f"{option.name} twice", "each option once")
+        option, listed = split_text(text, values)
         values[option.name] = [value_of(option, part.strip(), "--grid") for part in listed.split(",")]
     return [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
+
+
+def split_text(text: str, known: Container[str]) -> tuple[Option, str]:
+    """Returns the option and the values of a ``name=values`` text.
+
+    Raises:
+        InputError: naming ``--grid``, for a text that is no such thing, or an option that is known.
+    """
+    name, mark, listed = text.partition("=")
+    option = all_options().get(name.strip().removeprefix("--").replace("-", "_"))
+    if not mark or option is None:
+        raise InputError("--grid", repr(text), "OPTION=VALUE,VALUE with an option of pyrocount.fit")
+    if option.name in known:
+        raise InputError("--grid", f"{option.name} twice", "each option once")
+    return option, listed
 
 
 def value_of(option: Option, text: str, argument: str) -> Any:
@@ -132,7 +144,7 @@ def read_file(path: str | Path) -> list[dict[str, Any]]:
     return [{str(name).replace("-", "_"): value for name, value in each.items()} for each in content]
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Returns a plain file name."""
     plain = "".join(letter if letter.isalnum() or letter in "=-_.+" else "_" for letter in name)
     if plain == name and len(name) <= LONGEST:

@@ -3,7 +3,8 @@
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 
 from pyrocount.errors import InputError, require_extra
 
@@ -17,7 +18,7 @@ SECONDS = 10
 
 
 def run_on_ray(
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     place: Place,
     done: Callable[[Outcome], None],
     *,
@@ -25,6 +26,7 @@ def run_on_ray(
     jobs: int | None = None,
     cpus: float = 1,
     gpus: float = 0,
+    sequential: bool = False,
 ) -> None:
     """Runs tasks as tasks of Ray, as many at a time as its resources allow.
 
@@ -36,6 +38,8 @@ def run_on_ray(
         jobs: number of processors of a Ray that is started here, in fits.
         cpus: processors of each fit, to which its threads are limited.
         gpus: graphics cards, or parts of one, of each fit.
+        sequential: whether a task is taken only as there are resources for it, because it depends on those that ended;
+            otherwise all are handed to Ray, to which a cluster may answer by growing.
 
     Raises:
         InputError: naming ``--engine``, if Ray is not installed, or ``--address``, if there is no such cluster.
@@ -67,17 +71,27 @@ def run_on_ray(
         remote = ray.remote(
             num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, runtime_env={"env_vars": threads}, max_calls=0
         )(run_task)
-        waiting = {remote.remote(task, place): task for task in tasks}
+        source = iter(tasks)
+        at_once = _slots(ray.cluster_resources(), cpus, gpus) if sequential else None
+        waiting = {remote.remote(task, place): task for task in islice(source, at_once)}
         while waiting:
             (ready,), _ = ray.wait(list(waiting))
             task = waiting.pop(ready)
             try:
                 done(ray.get(ready))
             except ray.exceptions.RayError as error:
-                done(Outcome(task.name, 0.0, f"Ray gave it up: {' '.join(str(error).split())[:200]}"))
+                problem = f"Ray gave it up: {' '.join(str(error).split())[:200]}"
+                done(Outcome(task.name, 0.0, problem, task.trial))
+            waiting |= {remote.remote(task, place): task for task in islice(source, 1)}
     finally:
         if started:
             ray.shutdown()
+
+
+def _slots(resources: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """Returns how many fits a cluster holds at a time, at least one."""
+    parts = [resources.get("CPU", 0) / cpus] + ([resources.get("GPU", 0) / gpus] if gpus else [])
+    return max(1, int(min(parts)))
 
 
 def _reachable(address: str) -> None:

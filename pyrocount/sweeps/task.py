@@ -12,10 +12,11 @@ from pyrocount.config import Config
 from pyrocount.errors import InputError
 from pyrocount.inference import NonFiniteLossError
 from pyrocount.run import Run
-from pyrocount.suites.run import Request, earlier, evaluate_run
-from pyrocount.training import fit
+from pyrocount.suites.run import Request, evaluate_run
+from pyrocount.training import StoppedError, fit
 
 from .grid import Task
+from .study import follower
 
 # Folder beside the runs that holds what fits print.
 LOGS = "logs"
@@ -28,10 +29,12 @@ class Place:
     Attributes:
         out: folder that holds the runs.
         suites: suites that measure each run.
+        metric: metric by which the fits of a search are compared.
     """
 
     out: str
     suites: tuple[str, ...] = ()
+    metric: str = "nelbo"
 
     def run(self, task: Task) -> Path:
         """Returns the folder of a task's run."""
@@ -50,11 +53,15 @@ class Outcome:
         name: name of the run.
         seconds: seconds that it took.
         problem: why it failed, in one line; None if it did not.
+        trial: number of the fit in a search.
+        stopped: epoch at which a search stopped it; None if it did not.
     """
 
     name: str
     seconds: float
     problem: str | None = None
+    trial: int | None = None
+    stopped: int | None = None
 
 
 def state(task: Task, place: Place) -> str:
@@ -70,7 +77,7 @@ def state(task: Task, place: Place) -> str:
         raise InputError(
             "out", f"{place.out}, which holds another run {task.name}", "the folder of this sweep, or a new one"
         )
-    measured = Run(path).is_finished and set(place.suites) <= earlier(Run(path)).keys()
+    measured = Run(path).is_finished and set(place.suites) <= Run(path).evaluations.keys()
     return "finished" if measured else "started"
 
 
@@ -78,10 +85,13 @@ def run_task(task: Task, place: Place) -> Outcome:
     """Fits and measures what a task is still without; what it prints goes into its log."""
     start = time.perf_counter()
     place.log(task).parent.mkdir(parents=True, exist_ok=True)
-    problem = None
+    problem = stopped = None
     with place.log(task).open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
             _finish(task, place)
+        except StoppedError as error:
+            stopped = error.args[0]
+            print(f"stopped after epoch {stopped}, worse than other fits", file=sys.stderr)
         except InputError as error:
             problem = f"{error.argument}: {error.problem}"
         except NonFiniteLossError as error:
@@ -91,7 +101,7 @@ def run_task(task: Task, place: Place) -> Outcome:
             problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if problem is not None:
             print(problem, file=sys.stderr)
-    return Outcome(task.name, time.perf_counter() - start, problem)
+    return Outcome(task.name, time.perf_counter() - start, problem, task.trial, stopped)
 
 
 def _finish(task: Task, place: Place) -> None:
@@ -100,8 +110,11 @@ def _finish(task: Task, place: Place) -> None:
         options = dict(task.options)
         if (path / "checkpoint.pt").is_file():
             options = Run(path).config.options | {"out": place.out, "resume": True}
-        fit(Config(**options | {"name": task.name}))
-    if missing := [name for name in place.suites if name not in earlier(Run(path))]:
+        follow = None
+        if task.trial is not None:
+            follow = follower(task, place.out, place.metric)
+        fit(Config(**options | {"name": task.name}), follow)
+    if missing := [name for name in place.suites if name not in Run(path).evaluations]:
         evaluate_run(Request(str(path), ",".join(missing), device=task.config.options["device"]))
 
 

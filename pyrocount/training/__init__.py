@@ -1,5 +1,5 @@
 """From a configuration to a finished run, and what follows a run on its way."""
 
-from .pipeline import fit
+from .pipeline import FOLLOWED, StoppedError, fit
 
-__all__ = ["fit"]
+__all__ = ["FOLLOWED", "StoppedError", "fit"]

@@ -3,7 +3,7 @@
 import math
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,19 @@ from .tracking import tracker
 FOLLOWED = ("nelbo", "kl", "mse", "r2", "bits_per_spike")
 
 
+class StoppedError(Exception):
+    """Error of a fit that its follower stops; the argument is the last epoch, of which there is a checkpoint."""
+
+
 @own_state()
-def fit(config: Config) -> Run:
+def fit(config: Config, follow: Callable[[Mapping[str, float]], None] | None = None) -> Run:
     """Trains, evaluates and draws a model; returns its run.
 
     Of the processes that ``torchrun`` starts, all train, and the first one writes.
+
+    Args:
+        config: the configuration.
+        follow: called with each row of the history, after the checkpoint; it may raise an error to stop the fit.
 
     Raises:
         InputError: for bad data, a name that is taken, a folder that cannot be written, or no CUDA device.
@@ -40,10 +48,10 @@ def fit(config: Config) -> Run:
         raise InputError("model", problem, "a model with an encoder; JAX spreads iterative ones over its devices")
     keep_freed()
     with group.joined(config[RunOptions].device):
-        return _fit(config)
+        return _fit(config, follow)
 
 
-def _fit(config: Config) -> Run:
+def _fit(config: Config, follow: Callable[[Mapping[str, float]], None] | None) -> Run:
     data = load_data(config)
     torch.manual_seed(config.seed)
     backend = build(config, data.shape)
@@ -53,7 +61,7 @@ def _fit(config: Config) -> Run:
         return _train_along(config, data, backend)
     run = Run.resume(place.out, place.name) if place.resume else Run.start(config, data.name)
     with run.held():
-        initial, final = _train(config, data, backend, run)
+        initial, final = _train(config, data, backend, run, follow)
     for remark in backend.remarks(config, data, final):
         print(remark, file=sys.stderr)
     print(_table({"test": final.metrics, "initially": initial} | _yardsticks(backend, data)))
@@ -80,7 +88,13 @@ def _train_along(config: Config, data: Dataset, backend: Backend) -> Run:
     return run
 
 
-def _train(config: Config, data: Dataset, backend: Backend, run: Run) -> tuple[dict[str, float], Evaluation]:
+def _train(
+    config: Config,
+    data: Dataset,
+    backend: Backend,
+    run: Run,
+    follow: Callable[[Mapping[str, float]], None] | None,
+) -> tuple[dict[str, float], Evaluation]:
     """Trains, evaluates and draws the model into its run; returns the metrics of the start, and the evaluation."""
     checkpoint, own = None, fingerprint(data)
     follower = tracker(config[RunOptions].log, run.path, config.identity())
@@ -104,6 +118,8 @@ def _train(config: Config, data: Dataset, backend: Backend, run: Run) -> tuple[d
             if state["history"]:
                 run.append_history(state["history"][-1])
                 follower.row(state["history"][-1])
+                if follow is not None:
+                    follow(state["history"][-1])
 
         training = checkpoint and checkpoint["training"]
         history = backend.train(config, data, monitor=monitor, save=save, checkpoint=training)
