@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .loop import Row, run_epochs
 from .schedules import cosine
-from .sharding import shard_over_devices
+from .sharding import on_all_processes, on_this_process, rows_over_processes
 
 # Optimisers of optax by name, without a learning rate, which comes from the schedule.
 OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
@@ -96,7 +96,8 @@ def train(
 ) -> tuple[Any, list[Row]]:
     """Minimises a loss over minibatches.
 
-    A minibatch is spread over all JAX devices if its size is divisible by their number. The random numbers depend only
+    A minibatch is spread over all JAX devices, of all processes that were joined, if its size is divisible by their
+    number. The random numbers depend only
     on the seed and on the number of the step or epoch, so that training resumed from a checkpoint takes exactly the
     steps that it would have taken without the interruption.
 
@@ -135,7 +136,7 @@ def train(
     if weight_decay:
         decay = optax.add_decayed_weights(weight_decay, lambda parts: jax.tree.map(lambda part: part.ndim > 1, parts))
         rule = optax.chain(rule, decay)
-    state = (parameters, rule.init(parameters))
+    state = on_all_processes((parameters, rule.init(parameters)))
     structure = jax.tree.structure(state)
     history: list[Row] = []
     key = jax.random.key(seed)
@@ -150,8 +151,9 @@ def train(
         # The last batch of an epoch is filled up, so that all batches have one shape and the step compiles once.
         full, weight = np.resize(batch, size), np.arange(size) < len(batch)
         sample = jax.random.fold_in(key, number)
-        taken = [shard_over_devices(part[full]) for part in data]
-        done = one_step(*state, rate, max_gradient_norm, sample, dict(annealed), shard_over_devices(weight), *taken)
+        taken = [rows_over_processes(part, full) for part in data]
+        counted = rows_over_processes(weight, np.arange(size))
+        done = one_step(*state, rate, max_gradient_norm, sample, dict(annealed), counted, *taken)
         state = done.parameters, done.optimizer_state
         return float(done.loss), float(done.gradient_norm), rate
 
@@ -162,7 +164,8 @@ def train(
     if checkpoint is None:
         save_now()
     else:
-        state = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in checkpoint["leaves"]])
+        known = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in checkpoint["leaves"]])
+        state = on_all_processes(known)
         history.extend(checkpoint["history"])
     run_epochs(
         step,
@@ -172,11 +175,11 @@ def train(
         batch_size=batch_size,
         shuffled=shuffled,
         anneal=anneal,
-        monitor=lambda: monitor(state[0]),
+        monitor=lambda: monitor(on_this_process(state[0])),
         save=save_now,
         progress=progress,
     )
-    return state[0], history
+    return on_this_process(state[0]), history
 
 
 def _batch_step(

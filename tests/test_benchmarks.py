@@ -1,5 +1,6 @@
 """The benchmarks run, on problems so small that their figures mean nothing."""
 
+import importlib
 import re
 import runpy
 import subprocess
@@ -41,8 +42,25 @@ def test_no_benchmark_hides_a_module():
     assert found.stdout.strip() == "[]"
 
 
+def test_the_simulated_schedule(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    schedule = importlib.import_module("schedule")
+    monkeypatch.setattr(schedule, "SPREAD", 0.0)
+    alone = schedule.simulate(10, 1, 60.0, epochs=6)
+    assert alone.seconds == pytest.approx(schedule.START + 10 * (60 + schedule.HANDOVER))
+    four = schedule.simulate(10, 4, 60.0, epochs=6)
+    # Three rounds, of which the last has two fits.
+    assert four.seconds == pytest.approx(schedule.START + 3 * (60 + schedule.HANDOVER))
+    assert four.efficiency == pytest.approx(600 / (4 * four.seconds))
+    losing = schedule.simulate(10, 4, 60.0, epochs=6, losses_per_hour=60)
+    assert four.seconds < losing.seconds < 2 * four.seconds
+    monkeypatch.setattr("sys.argv", ["schedule.py"])
+    schedule.main()
+    assert len(capsys.readouterr().out.splitlines()) == 7
+
+
 def test_every_benchmark_is_run():
-    assert {file.stem for file in BENCHMARKS.glob("*.py")} == {*NAMES, "measure", "graph", "on_cuda"}
+    assert {file.stem for file in BENCHMARKS.glob("*.py")} == {*NAMES, "measure", "graph", "on_cuda", "schedule"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

@@ -14,6 +14,7 @@ import together
 from together import EXACT
 
 from pyrocount.fit import main
+from pyrocount.process import group
 
 TORCHRUN = (sys.executable, Path(__file__).with_name("local_torchrun.py"), "--master-addr", "127.0.0.1")
 OPTIONS = "--model poisson --estimator exact --encoder lin --decoder lin --latent-dim 4 --device cpu --out runs".split()  # noqa: SIM905
@@ -34,6 +35,26 @@ def step(self, *arguments):
     return original(self, *arguments)
 
 torch.optim.Adam.step = step
+sys.exit(main(sys.argv[1:]))
+"""
+
+# The same of the thirtieth step of an iterative model.
+DYING_ITERATIVE = """
+import os, sys
+from pyrocount.fit import main
+from pyrocount.inference import jax_training
+
+steps = []
+original = jax_training.rows_over_processes
+
+def read(*arguments):
+    # Of each step two arrays are read.
+    steps.append(1)
+    if os.environ["RANK"] == "1" and len(steps) == 60:
+        os._exit(9)
+    return original(*arguments)
+
+jax_training.rows_over_processes = read
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -89,15 +110,36 @@ def test_a_run_goes_on_by_another_number_of_processes(tmp_path, monkeypatch):
         assert objective(runs / name) == pytest.approx(objective(runs / "one"), rel=1e-6)
 
 
-def test_what_several_processes_cannot_do_is_said_once(tmp_path):
-    refused = torchrun(2, "-m", "pyrocount.fit", "--model", "iterative-poisson", folder=tmp_path)
-    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("pyrocount.fit: ")]
-    assert line.startswith("pyrocount.fit: error: --model: got iterative-poisson with 2 processes of torchrun")
+ITERATIVE = ["--model=iterative-poisson", "--decoder=lin", "--latent-dim=4", "--train-steps=2", "--test-steps=4"]
+ITERATIVE += ["--device=cpu", "--out=runs"]
+
+
+def test_iterative_models_by_two_processes(tmp_path, monkeypatch):
+    """JAX is joined by the same command; random numbers are those of one process, also of a run that goes on."""
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs"
+    assert main([*ITERATIVE, "--epochs=3", "--name=one"]) == 0
+    done = torchrun(2, "-m", "pyrocount.fit", *ITERATIVE, "--epochs=3", "--name=two", folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert objective(runs / "two") == pytest.approx(objective(runs / "one"), rel=1e-5)
+    one, two = (json.loads((runs / name / "summary.json").read_text()) for name in ("one", "two"))
+    # Rounding moves a few counts of some observations.
+    assert two["nll"] == pytest.approx(one["nll"], rel=0.01)
+    assert two["zero_fraction"] == pytest.approx(one["zero_fraction"], abs=0.01)
+    script = tmp_path / "dying.py"
+    script.write_text(DYING_ITERATIVE)
+    died = torchrun(2, script, *ITERATIVE, "--epochs=3", "--name=died", folder=tmp_path)
+    assert died.returncode != 0
+    assert len(objective(runs / "died")) == 2
+    assert main(["--out=runs", "--name=died", "--resume"]) == 0
+    assert objective(runs / "died") == pytest.approx(objective(runs / "one"), rel=1e-5)
+
+
+def test_values_of_one_process_are_gathered():
+    assert group.gathered([3, 1]) == [3, 1]
 
 
 def test_one_process_knows_of_no_others(monkeypatch):
-    from pyrocount.process import group
-
     assert (group.rank(), group.size()) == (0, 1)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")

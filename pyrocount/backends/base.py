@@ -95,6 +95,7 @@ class Backend(ABC):
         remedies: what to do about the signs of a collapse.
         tested: number of held-out observations that the final metrics are of; None for all.
         monitored: number of held-out observations that the history follows.
+        measures_together: whether processes that train together all take part in ``evaluate_held_out``.
         objective: name of the objective that training minimises, for figures.
     """
 
@@ -105,6 +106,7 @@ class Backend(ABC):
     }
     tested: ClassVar[int | None] = None
     monitored: ClassVar[int] = 1000
+    measures_together: ClassVar[bool] = False
     objective: ClassVar[str] = "training"
 
     model: Model

@@ -18,6 +18,7 @@ from pyrocount.inference.natural_families import Family, Potentials, family_of
 from pyrocount.inference.natural_gradient import Snapshot, State
 from pyrocount.models import LIKELIHOODS, MODELS
 from pyrocount.models.iterative import IterativeModel, Parameters
+from pyrocount.process import group
 
 from .base import Backend, Draws, History
 from .devices import jax_device
@@ -53,6 +54,7 @@ class IterativeBackend(Backend):
     # Each observation takes many steps.
     tested: ClassVar[int | None] = 1000
     monitored: ClassVar[int] = 200
+    measures_together: ClassVar[bool] = True
     objective: ClassVar[str] = "training, mean free energy of the steps"
 
     model: Iterative
@@ -60,6 +62,7 @@ class IterativeBackend(Backend):
     def __init__(self, iterative: Iterative, steps: int = 1000, quick_steps: int = 16) -> None:
         self.model, self.steps, self.quick_steps = iterative, steps, quick_steps
         self._device: jax.Device | None = None
+        self._together = False
         model = iterative.model
         self.shape, self.latent_dim, self.has_counts = model.shape, model.latent_dim, model.has_counts
         self.has_density = MODELS[model.kind].has_density
@@ -124,7 +127,17 @@ class IterativeBackend(Backend):
         """Returns metrics of the state after the last step, with curves over the steps; keeps all observations."""
         steps = self.quick_steps if quick else self.steps
         with self.on_device():
-            return evaluate_iterative(self.model, x, exposure, beta=beta, steps=steps, seed=seed)
+            return evaluate_iterative(
+                self.model, x, exposure, beta=beta, steps=steps, seed=seed, together=self._together
+            )
+
+    def evaluate_held_out(self, config: Config, data: Dataset, quick: bool = False) -> Evaluation:
+        """Returns metrics of held-out data, as every backend does; processes that are joined divide the data."""
+        self._together = group.size() > 1
+        try:
+            return super().evaluate_held_out(config, data, quick)
+        finally:
+            self._together = False
 
     def _infer(self, x: Array, exposure: Array | None, seed: int) -> jax.Array:
         """Returns the potentials of the posteriors after the last step."""

@@ -13,6 +13,7 @@ from jax import Array
 from pyrocount.inference.natural_gradient import Record, Snapshot, State
 from pyrocount.metrics import r_squared_per_observation, squared_errors
 from pyrocount.models.iterative import ACTIVATIONS
+from pyrocount.process import group
 
 from .evaluation import Array as FloatArray
 from .evaluation import Curves, Evaluation, Totals, finite_mean, joined
@@ -34,6 +35,7 @@ def evaluate_iterative(
     seed: int = 0,
     batch_size: int = 200,
     potentials: Any = None,
+    together: bool = False,
 ) -> Evaluation:
     """Infers the latents of data in exact counts and measures the state after the last step.
 
@@ -52,11 +54,13 @@ def evaluate_iterative(
         seed: seed of the samples.
         batch_size: number of observations at a time.
         potentials: potentials to start from, as those that an encoder gives; by default the prior's.
+        together: whether all processes that are joined call it, and each takes a part of the batches.
     """
-    totals, finals, curves = Totals(), [], []
+    totals, finals, curves, parts = Totals(), [], [], []
     x = x[:]
     size = min(batch_size, len(x))
-    for first in range(0, len(x), size):
+    mine = slice(group.rank(), None, group.size()) if together else slice(None)
+    for first in range(0, len(x), size)[mine]:
         # The last batch is filled up, so that all have one shape and compile once.
         rows = np.arange(first, first + size) % len(x)
         kept = slice(min(size, len(x) - first))
@@ -66,9 +70,11 @@ def evaluate_iterative(
             *data, steps=steps, seed=seed + first, potentials=begin, record=_curve_points(iterative.model.activation)
         )
         final = {name: part[kept] for name, part in _final(iterative, state, *data).items()}
+        parts.append((final, [np.asarray(part[:, kept]) for part in recorded]))
+    for final, curve in group.gathered(parts) if together else parts:
         totals.add(final)
         finals.append({name: final[name][:, 0] for name in ("r2", "squares")})
-        curves.append([part[:, kept] for part in recorded])
+        curves.append(curve)
     whole = joined(finals)
     r2_curve, zeros, free_energy = (np.concatenate([curve[place] for curve in curves], 1) for place in range(3))
     evaluation = totals.evaluation(beta=beta if iterative.model.likelihood == "gaussian" else None)

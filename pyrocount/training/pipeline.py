@@ -4,6 +4,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import torch
 from pyrocount.backends import Backend, Evaluation, build
 from pyrocount.config import Config, RunOptions
 from pyrocount.data import Dataset
-from pyrocount.errors import InputError
 from pyrocount.inference import NonFiniteLossError
 from pyrocount.process import group
 from pyrocount.process.memory import keep_freed
@@ -43,11 +43,8 @@ def fit(config: Config, follow: Callable[[Mapping[str, float]], None] | None = N
         InputError: for bad data, a name that is taken, a folder that cannot be written, or no CUDA device.
         NonFiniteLossError: if training diverges; the last good checkpoint is kept.
     """
-    if group.size() > 1 and config.spec.inference == "iterative":
-        problem = f"{config.model} with {group.size()} processes of torchrun"
-        raise InputError("model", problem, "a model with an encoder; JAX spreads iterative ones over its devices")
     keep_freed()
-    with group.joined(config[RunOptions].device):
+    with group.joined(config[RunOptions].device, jax=config.spec.inference == "iterative"):
         return _fit(config, follow)
 
 
@@ -70,21 +67,30 @@ def _fit(config: Config, follow: Callable[[Mapping[str, float]], None] | None) -
 
 
 def _train_along(config: Config, data: Dataset, backend: Backend) -> Run:
-    """Trains with the first process, which measures and writes."""
+    """Trains with the first process, which writes, and measures alone or with the others."""
     place, checkpoint = config[RunOptions], None
     run = Run(Path(place.out) / str(place.name))
     if place.resume:
         checkpoint = run.matching_checkpoint(config, fingerprint(data))["training"]
     else:
         backend.adapt(data)
+
+    def measure(quick: bool = False) -> dict[str, float]:
+        if backend.measures_together:
+            backend.evaluate_held_out(config, data, quick)
+        return {"mean_rate": math.nan}
+
+    if checkpoint is None:
+        measure()
     backend.train(
         config,
         data,
-        monitor=lambda: {"mean_rate": math.nan},
+        monitor=partial(measure, True),
         save=lambda state: None,
         checkpoint=checkpoint,
         progress=False,
     )
+    measure()
     return run
 
 
