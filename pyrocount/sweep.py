@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pyrocount.sweeps import Outcome, Place, Task, failed, grid, read_file, stat
 from pyrocount.sweeps.comparison import compare, read_runs
 from pyrocount.sweeps.local import run_locally
 from pyrocount.sweeps.on_ray import run_on_ray
+from pyrocount.sweeps.remote import RECORDS, Remote, is_remote
 from pyrocount.sweeps.search import Search, ranges
 from pyrocount.sweeps.tables import save, table
 
@@ -54,24 +56,46 @@ def sweep(given: argparse.Namespace) -> list[str]:
     """
     own = {action.dest for action in _own_parser()._actions}
     fixed = with_full_paths({name: value for name, value in vars(given).items() if name not in own})
-    out = str(Path(fixed.pop("out", RunOptions.out)).resolve())
+    if is_remote(url := str(fixed.get("out", ""))):
+        return _remotely(given, fixed, url)
+    return _sweep(given, fixed, str(Path(fixed.pop("out", RunOptions.out)).resolve()))
+
+
+def _remotely(given: argparse.Namespace, fixed: dict[str, Any], url: str) -> list[str]:
+    """Runs a sweep of a remote folder, of which the records are copied here, and to which the comparison goes."""
+    if given.engine != "ray" or given.search is not None:
+        raise InputError("--out", url, "a folder of this machine, but for a grid with --engine ray")
+    remote = Remote(url)
+    with tempfile.TemporaryDirectory(prefix="pyrocount-") as known:
+        for name in remote.names():
+            remote.pull(name, Path(known), RECORDS)
+        problems = _sweep(given, {name: value for name, value in fixed.items() if name != "out"}, known, url)
+        if (comparison := Path(known) / "comparison").is_dir():
+            remote.push(comparison)
+    return problems
+
+
+def _sweep(given: argparse.Namespace, fixed: dict[str, Any], out: str, remote: str | None = None) -> list[str]:
     if given.file is not None and (given.grid or given.search is not None):
         raise InputError("--file", given.file, "no --grid and no --search beside it")
     if given.search is not None:
         return _search(given, fixed, out)
     combinations = read_file(given.file) if given.file is not None else grid(given.grid)
     tasks = tasks_of(combinations, given.seeds, fixed, out)
-    place = Place(out, tuple(suites_of(given.evaluate or "")))
+    place = Place(out, tuple(suites_of(given.evaluate or "")), remote=remote)
     _check(given)
     states = [state(task, place) for task in tasks]
     left = [task for task, known in zip(tasks, states, strict=True) if known != "finished"]
     print(
-        f"{len(tasks)} fits in {out}: {states.count('finished')} finished, {states.count('started')} to resume, "
-        f"{states.count('new')} new",
+        f"{len(tasks)} fits in {remote or out}: {states.count('finished')} finished, "
+        f"{states.count('started')} to resume, {states.count('new')} new",
         file=sys.stderr,
     )
     Path(out).mkdir(parents=True, exist_ok=True)
     outcomes = _run(given, left, len(left), place)
+    if remote is not None:
+        for task in left:
+            Remote(remote).pull(task.name, Path(out), RECORDS)
     _compare([place.run(task) for task in tasks], place, given.metric)
     return failed(outcomes)
 
@@ -135,7 +159,7 @@ def _compare(runs: Sequence[Path], place: Place, metric: str) -> None:
     folder.path.mkdir(exist_ok=True)
     save(folder, rows, metric)
     print(table(rows, metric))
-    print(folder.path)
+    print(folder.path if place.remote is None else f"{place.remote}/comparison")
 
 
 def _parser() -> Parser:

@@ -119,6 +119,8 @@ def test_bad_files(tmp_path, suffix, content):
         ("--search 3 --grid beta=1:2:3", "expected OPTION=LOW:HIGH"),
         ("--search 3 --grid beta=.5:1 --beta 1", "--grid: got beta, which is fixed too"),
         ("--search 3 --grid epochs=2:3", "--grid: got epochs, which fits of a search share"),
+        ("--out memory://runs", "--out: got memory://runs, expected a folder of this machine, but for a grid"),
+        ("--engine ray --out nothing://runs", "--out: got nothing://runs (Protocol not known: nothing), expected"),
         ("--search 3 --file sweep.json", "--file: got sweep.json, expected no --grid and no --search beside it"),
         ("--file missing.json", "--file: got missing.json, which cannot be read"),
         ("--name x", "error: unrecognized arguments: --name x"),
@@ -288,6 +290,21 @@ def test_a_sweep_on_a_cluster_of_ray_survives_a_killed_worker(command, serial, c
     )
     assert code == 0, err
     assert sum(map(int, re.findall(r"(\d+) (?:fits to the end|stopped early)", out))) == 3
+    # In a remote folder, of which the workers know by its address alone.
+    url = f"file://{tmp_path}/store"
+    remote = [*FAST, "--grid", "estimator=stein,exact", "--engine=ray", f"--address={cluster.address}", f"--out={url}"]
+    code, out, err = command(*remote)
+    assert code == 0, err
+    assert f"{url}/comparison" in out
+    stored = tmp_path / "store"
+    for name in (NAMES[0], NAMES[2]):
+        assert (stored / name / "summary.json").read_text() == (serial / name / "summary.json").read_text()
+        assert (stored / "logs" / f"{name}.txt").is_file()
+    assert (stored / "comparison" / "figures" / "comparison.png").is_file()
+    (stored / NAMES[0] / "summary.json").unlink()
+    assert "1 finished, 1 to resume, 0 new" in command(*remote)[2][0]
+    assert (stored / NAMES[0] / "summary.json").read_text() == (serial / NAMES[0] / "summary.json").read_text()
+    assert not list(stored.rglob("*.part"))
 
 
 def test_ray_that_is_not_there(command, monkeypatch):

@@ -2,10 +2,11 @@
 
 import contextlib
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyrocount.config import Config
@@ -16,8 +17,10 @@ from pyrocount.suites.run import Request, evaluate_run
 from pyrocount.training import StoppedError, fit
 
 from .grid import Task
+from .remote import Remote
 from .study import follower
 
+Follow = Callable[[Mapping[str, float]], None]
 # Folder beside the runs that holds what fits print.
 LOGS = "logs"
 
@@ -27,14 +30,16 @@ class Place:
     """Where a sweep keeps its runs, and what is measured of each.
 
     Attributes:
-        out: folder that holds the runs.
+        out: folder that holds the runs, or what is known of them.
         suites: suites that measure each run.
         metric: metric by which the fits of a search are compared.
+        remote: address of the folder that holds the runs, in place of ``out``.
     """
 
     out: str
     suites: tuple[str, ...] = ()
     metric: str = "nelbo"
+    remote: str | None = None
 
     def run(self, task: Task) -> Path:
         """Returns the folder of a task's run."""
@@ -82,13 +87,30 @@ def state(task: Task, place: Place) -> str:
 
 
 def run_task(task: Task, place: Place) -> Outcome:
-    """Fits and measures what a task is still without; what it prints goes into its log."""
+    """Fits and measures what a task is still without; what it prints goes into its log.
+
+    A run in a remote folder is made in a local one, and copied after each epoch.
+    """
+    if place.remote is None:
+        return _run(task, place)
+    with tempfile.TemporaryDirectory(prefix="pyrocount-") as scratch:
+        remote, here = Remote(place.remote), replace(place, out=scratch, remote=None)
+        remote.pull(task.name, Path(scratch))
+        own = replace(task, options=task.options | {"out": scratch})
+        try:
+            return _run(own, here, lambda row: remote.push(here.run(task)))
+        finally:
+            remote.push(here.run(task))
+            remote.push(here.log(task).parent)
+
+
+def _run(task: Task, place: Place, follow: Follow | None = None) -> Outcome:
     start = time.perf_counter()
     place.log(task).parent.mkdir(parents=True, exist_ok=True)
     problem = stopped = None
     with place.log(task).open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
-            _finish(task, place)
+            _finish(task, place, follow)
         except StoppedError as error:
             stopped = error.args[0]
             print(f"stopped after epoch {stopped}, worse than other fits", file=sys.stderr)
@@ -104,13 +126,12 @@ def run_task(task: Task, place: Place) -> Outcome:
     return Outcome(task.name, time.perf_counter() - start, problem, task.trial, stopped)
 
 
-def _finish(task: Task, place: Place) -> None:
+def _finish(task: Task, place: Place, follow: Follow | None) -> None:
     path = place.run(task)
     if not (path / "summary.json").is_file():
         options = dict(task.options)
         if (path / "checkpoint.pt").is_file():
             options = Run(path).config.options | {"out": place.out, "resume": True}
-        follow = None
         if task.trial is not None:
             follow = follower(task, place.out, place.metric)
         fit(Config(**options | {"name": task.name}), follow)
