@@ -13,6 +13,7 @@ from pyrocount.options import Option
 from pyrocount.process.group import ProcessLostError, rank
 from pyrocount.process.state import own_state
 from pyrocount.process.streams import lenient_streams
+from pyrocount.recipes import recipe, recipes
 from pyrocount.run import Run
 
 
@@ -86,7 +87,7 @@ def parse(arguments: Sequence[str]) -> Config:
         InputError: for bad options, a run that cannot be resumed, and an option that differs from the resumed run's.
         SystemExit: after printing ``--help``.
     """
-    given = with_full_paths(vars(_parser().parse_args(arguments)))
+    given = with_full_paths(with_recipe(vars(_parser().parse_args(arguments))))
     if not given.get("resume"):
         return Config(**given)
 
@@ -97,6 +98,32 @@ def parse(arguments: Sequence[str]) -> Config:
             problem = f"{saved.options.get(name)}, the value of the resumed run {given['name']}"
             raise InputError(name, given[name], problem)
     return Config(**saved.options | {"name": given["name"], "out": str(run.path.parent), "resume": True} | given)
+
+
+def with_recipe(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options of a recipe, where one is named, and those given beside it, which win.
+
+    Raises:
+        InputError: naming ``--recipe``, if there is no such recipe, or a run is resumed, which has its options.
+    """
+    name = given.pop("recipe", None)
+    if name is None:
+        return given
+    if given.get("resume"):
+        raise InputError("--recipe", name, "no recipe with --resume, as the run has its options")
+    return recipe(name).options | given
+
+
+class _ListRecipes(argparse.Action):
+    """Action of ``--recipe``, which lists the recipes for ``help``."""
+
+    def __call__(self, parser: argparse.ArgumentParser, given: Any, value: Any, flag: str | None = None) -> None:
+        if value == "help":
+            width = max(len(each.name) for each in recipes())
+            for each in recipes():
+                print(f"{each.name:<{width}}  {each.title}")
+            parser.exit()
+        given.recipe = value
 
 
 def with_full_paths(given: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +150,13 @@ def _parser() -> Parser:
 
 def add_options(parser: Parser, without: Sequence[str] = ()) -> None:
     """Adds the options of all models to a parser, which then gives those that are on the command line."""
+    parser.add_argument(
+        "--recipe",
+        action=_ListRecipes,
+        default=argparse.SUPPRESS,
+        metavar="NAME",
+        help="options of a published experiment, beside which others may be given; help lists the recipes",
+    )
     for option in all_options().values():
         if option.name in without:
             continue

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyrocount.command_line import Parser, add_options, option_name, run_command, with_full_paths
+from pyrocount.command_line import Parser, add_options, option_name, run_command, with_full_paths, with_recipe
 from pyrocount.config import RunOptions
 from pyrocount.errors import InputError
 from pyrocount.folder import Folder
@@ -55,7 +55,7 @@ def sweep(given: argparse.Namespace) -> list[str]:
         InputError: naming the option, before anything is fitted.
     """
     own = {action.dest for action in _own_parser()._actions}
-    fixed = with_full_paths({name: value for name, value in vars(given).items() if name not in own})
+    fixed = with_full_paths(with_recipe({name: value for name, value in vars(given).items() if name not in own}))
     if is_remote(url := str(fixed.get("out", ""))):
         return _remotely(given, fixed, url)
     return _sweep(given, fixed, str(Path(fixed.pop("out", RunOptions.out)).resolve()))

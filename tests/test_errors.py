@@ -12,6 +12,7 @@ from pyrocount.command_line import UsageError
 from pyrocount.errors import InputError
 from pyrocount.inference import NonFiniteLossError
 from pyrocount.process.group import ProcessLostError
+from pyrocount.training import StoppedError
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [
@@ -19,6 +20,7 @@ EXAMPLES = [
     InputError("data", pytest, "an array"),  # a module cannot be pickled
     NonFiniteLossError(7, 2, float("nan"), 0.5),
     ProcessLostError("another process ended"),
+    StoppedError(3),
     UsageError("unrecognized arguments: --color"),
 ]
 

@@ -1,0 +1,67 @@
+"""Recipes of published experiments."""
+
+import pytest
+
+from pyrocount import fit, sweep
+from pyrocount.command_line import parse
+from pyrocount.config import Config
+from pyrocount.models.options import LatentOptions
+from pyrocount.recipes import recipe, recipes
+
+NAMES = [each.name for each in recipes()]
+
+
+def test_the_models_of_a_table_are_there_for_each_of_its_sets():
+    families = ("mc-g", "mc-c", "ds-g", "ds-c", "poisson", "gaussian", "laplace", "categorical")
+    sets = ("mnist", "fashion-mnist", "cifar10-16", "celeba-64")
+    assert {f"negbio-{family}-{data}" for family in families for data in sets} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_of_a_recipe_has_a_use(name):
+    found = recipe(name)
+    config = Config(**found.options)
+    assert all([found.title, found.source, found.differs])
+    assert all(config.options[option] == value for option, value in found.options.items())
+
+
+@pytest.mark.parametrize(
+    ("data", "channels", "height"), [("mnist", 1, 28), ("cifar10-16", 3, 16), ("celeba-64", 3, 64)]
+)
+def test_the_weight_of_the_divergence_is_that_of_the_official_loss(data, channels, height):
+    """It is the squared error summed over the width alone, and the mean divergence of a latent."""
+    options = recipe(f"negbio-mc-g-{data}").options
+    assert options["beta"] == pytest.approx(channels * height / options["latent_dim"])
+
+
+def test_options_beside_a_recipe_win():
+    config = parse(["--recipe=negbio-ds-c-mnist", "--epochs=3", "--latent-dim=8"])
+    assert (config.model, config.options["kl"], config.options["epochs"]) == ("negbio", "shared", 3)
+    assert config[LatentOptions].latent_dim == 8
+
+
+def test_the_list(capsys):
+    with pytest.raises(SystemExit) as end:
+        fit.main(["--recipe", "help"])
+    assert end.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == NAMES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe=nothing"], "--recipe: got 'nothing', expected the name of a recipe"),
+        (["--recipe=negbio-mc-g-mnist", "--resume", "--name=x"], "expected no recipe with --resume"),
+    ],
+)
+def test_bad_input(arguments, message, capsys):
+    assert fit.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_sweep_of_a_recipe_lacks_its_data_alone(capsys, tmp_path):
+    """The set is not there, which each fit says; the options have come that far."""
+    arguments = ["--recipe=negbio-poisson-mnist", f"--data-dir={tmp_path}", f"--out={tmp_path}/runs", "--jobs=1"]
+    assert sweep.main(arguments) == 1
+    assert "failed: poisson-seed=0: data" in capsys.readouterr().err
