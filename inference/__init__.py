@@ -1,6 +1,6 @@
 """Algorithms that fit a probabilistic program, which they receive as callables: they depend on no model."""
 
-from .elbo import Pathwise_ELBO, ScoreFunction_ELBO, StrictMeanField_ELBO
+from .elbo import Pathwise_ELBO, SampledKL_ELBO, ScoreFunction_ELBO, StrictMeanField_ELBO
 from .loop import NonFiniteLossError
 from .schedules import anneal, cosine
 from .sparse_coding import SPARSE_CODERS, fista, ista, lca
@@ -11,6 +11,7 @@ __all__ = [
     "SPARSE_CODERS",
     "NonFiniteLossError",
     "Pathwise_ELBO",
+    "SampledKL_ELBO",
     "ScoreFunction_ELBO",
     "StrictMeanField_ELBO",
     "UnbiasedCount_ELBO",

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.infer.util import is_validation_enabled, torch_item
@@ -48,8 +49,8 @@ class Pathwise_ELBO(_OnDevice, Trace_ELBO):  # noqa: N801
         """Returns the log probability of the guide less that of the model."""
         for name, site in guide_trace.nodes.items():
             distribution: Any = site.get("fn")
-            if site["type"] == "sample" and not site["is_observed"] and not distribution.has_rsample:
-                raise NotImplementedError(f"site {name!r}: samples of {distribution} carry no gradient")
+            if site["type"] == "sample" and not site["is_observed"]:
+                check_gradient(name, distribution)
         loss: Any = guide_trace.log_prob_sum() - model_trace.log_prob_sum()
         return loss
 
@@ -83,12 +84,43 @@ class StrictMeanField_ELBO(_OnDevice, TraceMeanField_ELBO):  # noqa: N801  (name
         """Returns the divergences of the latent sites less the log probability of the data."""
         check_guide(model_trace, guide_trace)
         terms = [
-            -site["log_prob_sum"] if site["is_observed"] else divergence(name, site, guide_trace.nodes[name]).sum()
+            -site["log_prob_sum"] if site["is_observed"] else self.divergence(name, site, guide_trace.nodes[name]).sum()
             for name, site in model_trace.nodes.items()
             if site["type"] == "sample"
         ]
         # A first term from the host would make the host wait for the device.
         return sum(terms[1:], start=terms[0])
+
+    def divergence(self, name: str, model_site: Any, guide_site: Any) -> Tensor:
+        """Returns the KL divergence of a site, of its batch shape; see the function ``divergence``."""
+        return divergence(name, model_site, guide_site)
+
+
+class SampledKL_ELBO(StrictMeanField_ELBO):  # noqa: N801
+    """``Pathwise_ELBO`` whose KL divergences have samples of their own, which no decoder sees.
+
+    Many samples of a divergence cost little where those of the data are dear.
+
+    Args:
+        kl_samples: number of samples of the divergence of each latent site.
+        options: arguments of ``TraceMeanField_ELBO``.
+
+    Raises:
+        NotImplementedError: when a loss is computed, naming the site, if samples of a latent site carry no gradient,
+            or only the guide has the site.
+    """
+
+    def __init__(self, kl_samples: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.kl_samples = kl_samples
+
+    def divergence(self, name: str, model_site: Any, guide_site: Any) -> Tensor:
+        """Returns the mean log ratio of posterior and prior at samples of the posterior, of the site's batch shape."""
+        q, p = guide_site["fn"], model_site["fn"]
+        check_gradient(name, q)
+        z = q.rsample((self.kl_samples,))
+        ratio: Tensor = (q.log_prob(z) - p.log_prob(z)).mean(0)
+        return scaled(ratio, guide_site)
 
 
 def check_guide(model_trace: Trace, guide_trace: Trace) -> None:
@@ -109,13 +141,27 @@ def divergence(name: str, model_site: Any, guide_site: Any) -> Tensor:
         NotImplementedError: naming the site, if the divergence is not known, or samples carry no gradient.
     """
     q, p = guide_site["fn"], model_site["fn"]
-    if not q.has_rsample:
-        raise NotImplementedError(f"site {name!r}: samples of {q} carry no gradient")
+    check_gradient(name, q)
     try:
         kl = kl_divergence(q, p)
     except NotImplementedError as error:
         raise NotImplementedError(f"site {name!r}: the KL divergence of {q} from {p} is not known") from error
-    masked: Tensor = scale_and_mask(kl, scale=guide_site["scale"], mask=guide_site["mask"])
+    return scaled(kl, guide_site)
+
+
+def check_gradient(name: str, posterior: TorchDistribution) -> None:
+    """Checks that samples of a site carry a gradient.
+
+    Raises:
+        NotImplementedError: naming the site, if they do not.
+    """
+    if not posterior.has_rsample:
+        raise NotImplementedError(f"site {name!r}: samples of {posterior} carry no gradient")
+
+
+def scaled(divergence: Tensor, guide_site: Any) -> Tensor:
+    """Returns a divergence with the scale and the mask of its site."""
+    masked: Tensor = scale_and_mask(divergence, scale=guide_site["scale"], mask=guide_site["mask"])
     return masked
 
 

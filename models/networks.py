@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
-from torch.nn.utils.parametrize import register_parametrization
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from pyrocount.errors import InputError
 
@@ -117,6 +117,20 @@ def make_decoder(
         raise InputError("output", repr(output), f"one of {', '.join(OUTPUTS)}")
     layers = _look_up("decoder", kind, _DECODERS)(latent_dim, tuple(shape), options)
     return layers if output == "identity" else nn.Sequential(layers, OUTPUTS[output]())
+
+
+@torch.no_grad()
+def draw_weights(network: nn.Module, scale: float) -> None:
+    """Draws the weights of all layers from a Gaussian around 0; biases stay as they are.
+
+    Args:
+        network: network of linear layers and convolutions.
+        scale: standard deviation of the weights.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            drawn = scale * torch.randn_like(layer.weight)
+            layer.weight = drawn if is_parametrized(layer, "weight") else nn.Parameter(drawn)
 
 
 @torch.no_grad()

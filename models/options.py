@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pyrocount.options import POSITIVE_NUMBER, POSITIVE_WHOLE_NUMBER, USUAL, WHOLE_NUMBER, Accepted, UsedWith, listed
+from pyrocount.options import (
+    FRACTION,
+    NONNEGATIVE_NUMBER,
+    POSITIVE_NUMBER,
+    POSITIVE_WHOLE_NUMBER,
+    USUAL,
+    WHOLE_NUMBER,
+    Accepted,
+    UsedWith,
+    listed,
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,12 @@ class CountOptions:
         "networks, else .5 where there is an encoder, and .22 where there is none",
         POSITIVE_NUMBER,
     ] = USUAL
+    initial_spread: Annotated[
+        float | None,
+        "largest distance of the log of a latent's first mean count from the log of --initial-rate, within which it is "
+        "drawn uniformly; by default .5 where there is an encoder, and 1 where there is none",
+        NONNEGATIVE_NUMBER,
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,12 @@ class RelaxationOptions:
     temperature_schedule: Annotated[
         Literal["linear", "exponential"], "schedule by which the temperature is annealed", _by_estimator("temperature")
     ] = "linear"
+    temperature_anneal: Annotated[
+        float | None,
+        "part of training over which the temperature is annealed; by default that of --anneal",
+        FRACTION,
+        _by_estimator("temperature"),
+    ] = None
     indicator: Annotated[
         Literal["cubic", "sigmoid"],
         "weight of an arrival near the end of the window (arrival only)",
@@ -119,6 +141,19 @@ class RelaxationOptions:
     max_count: Annotated[
         int, "largest relaxed count (gumbel only)", POSITIVE_WHOLE_NUMBER, _by_estimator("max_count")
     ] = 30
+
+
+@dataclass(frozen=True)
+class HardForwardOptions:
+    """Options of relaxed counts that become exact in the forward pass while a model trains."""
+
+    hard_after: Annotated[
+        float,
+        "part of training after which counts are exact in the forward pass and keep the gradient of relaxed ones, as "
+        "from the start with arrival-hard; by default never (arrival only)",
+        FRACTION,
+        UsedWith("estimator", lambda facts: facts["estimator"] == "arrival", "arrival"),
+    ] = 1.0
 
 
 @dataclass(frozen=True)
@@ -153,6 +188,12 @@ class EncoderOptions:
         "network from data to posterior: linear, perceptron, convolutional; by default lin for recordings, else mlp, "
         "none in sparse coding and iterative inference",
     ] = USUAL
+    encoder_init: Annotated[
+        float | None,
+        "standard deviation of the encoder's first weights, which are then Gaussian around 0; by default each layer's "
+        "usual initialisation",
+        POSITIVE_NUMBER,
+    ] = None
     weight_norm: Annotated[bool, "normalise the weights of all layers"] = False
     input_dropout: Annotated[
         float,
@@ -196,6 +237,17 @@ class DecoderOptions:
 
 
 @dataclass(frozen=True)
+class BiasOptions:
+    """Options of linear networks."""
+
+    bias: Annotated[
+        bool,
+        "learned biases of linear networks",
+        UsedWith("decoder", lambda facts: "lin" in (facts.get("encoder"), facts["decoder"]), "lin or --encoder lin"),
+    ] = True
+
+
+@dataclass(frozen=True)
 class LikelihoodOptions:
     """Options of the observation distribution."""
 
@@ -232,6 +284,13 @@ class SamplingOptions:
         POSITIVE_WHOLE_NUMBER,
         UsedWith("estimator", lambda facts: facts["estimator"] != "exact", "that samples the latents"),
     ] = 1
+    kl_samples: Annotated[
+        int | None,
+        "samples of the KL divergence of each observation, in training, which no decoder sees; by default the "
+        "divergence is that of --samples",
+        POSITIVE_WHOLE_NUMBER,
+        UsedWith("kl", lambda facts: facts["kl"] == "mc", "mc"),
+    ] = None
 
 
 @dataclass(frozen=True)

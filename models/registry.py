@@ -26,7 +26,7 @@ from .likelihoods import (
     NegativeBinomialLikelihood,
     PoissonLikelihood,
 )
-from .networks import LayerOptions, SparseEncoder, make_decoder, make_dictionary, make_encoder
+from .networks import LayerOptions, SparseEncoder, draw_weights, make_decoder, make_dictionary, make_encoder
 from .options import (
     CATEGORICAL,
     CONTINUOUS,
@@ -34,12 +34,14 @@ from .options import (
     PATHWISE,
     SAMPLED_COUNTS,
     ActivationOptions,
+    BiasOptions,
     CountOptions,
     DecoderOptions,
     DivergenceOptions,
     DriveOptions,
     EncoderOptions,
     Estimator,
+    HardForwardOptions,
     IterativeOptions,
     LatentOptions,
     LearnedScaleOptions,
@@ -55,9 +57,10 @@ from .vae import VAE
 
 # Groups that every model has a use for.
 COMMON = (LatentOptions, DivergenceOptions, DecoderOptions, LikelihoodOptions)
-AMORTIZED = (EncoderOptions, PrecisionOptions, SamplingOptions, LearnedScaleOptions)
+AMORTIZED = (EncoderOptions, BiasOptions, PrecisionOptions, SamplingOptions, LearnedScaleOptions)
 COUNT_OPTIONS = (CountOptions, RelaxationOptions, NeighbourOptions)
-UNROLLED = (IterativeOptions, LearnedScaleOptions)
+AMORTIZED_COUNTS = (*AMORTIZED, *COUNT_OPTIONS, HardForwardOptions)
+UNROLLED = (BiasOptions, IterativeOptions, LearnedScaleOptions)
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,8 @@ class ModelSpec:
 
 
 MODELS: dict[str, ModelSpec] = {
-    "poisson": ModelSpec(COUNTS, (*AMORTIZED, *COUNT_OPTIONS), PoissonLatent, has_counts=True),
-    "negbio": ModelSpec(COUNTS, (*AMORTIZED, *COUNT_OPTIONS), NegativeBinomialLatent, has_counts=True),
+    "poisson": ModelSpec(COUNTS, AMORTIZED_COUNTS, PoissonLatent, has_counts=True),
+    "negbio": ModelSpec(COUNTS, AMORTIZED_COUNTS, NegativeBinomialLatent, has_counts=True),
     "gaussian": ModelSpec(CONTINUOUS, (*AMORTIZED, ActivationOptions), GaussianLatent),
     "laplace": ModelSpec(CONTINUOUS, AMORTIZED, LaplaceLatent),
     "categorical": ModelSpec(CATEGORICAL, (*AMORTIZED, RelaxationOptions), CategoricalLatent),
@@ -241,9 +244,12 @@ def make_vae(
         return VAE(SparseEncoder(dictionary, infer), latent, dictionary, noise, shape)
     networks, decoder = chosen[EncoderOptions], chosen[DecoderOptions]
     encoder_kind, decoder_kind = networks.encoder or "mlp", decoder.decoder or "mlp"
-    layers = LayerOptions(weight_norm=networks.weight_norm, blocks=decoder.blocks)
+    layers = LayerOptions(chosen[BiasOptions].bias, networks.weight_norm, decoder.blocks)
+    encoder = make_encoder(encoder_kind, shape, latent.features, layers)
+    if networks.encoder_init is not None:
+        draw_weights(encoder, networks.encoder_init)
     return VAE(
-        make_encoder(encoder_kind, shape, latent.features, layers),
+        encoder,
         latent,
         make_decoder(decoder_kind, latent.latent_dim, shape, layers, decoder.output or "identity"),
         noise,

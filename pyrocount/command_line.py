@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from pyrocount.config import Config, RunOptions, all_options, choices_of
+from pyrocount.config import Config, RunOptions, all_options, beside, choices_of
 from pyrocount.data import NAMED, user_path
 from pyrocount.errors import InputError
 from pyrocount.inference import NonFiniteLossError
@@ -87,7 +87,9 @@ def parse(arguments: Sequence[str]) -> Config:
         InputError: for bad options, a run that cannot be resumed, and an option that differs from the resumed run's.
         SystemExit: after printing ``--help``.
     """
-    given = with_full_paths(with_recipe(vars(_parser().parse_args(arguments))))
+    given = vars(_parser().parse_args(arguments))
+    usual = recipe_options(given)
+    given = with_full_paths(beside(usual, given))
     if not given.get("resume"):
         return Config(**given)
 
@@ -100,18 +102,18 @@ def parse(arguments: Sequence[str]) -> Config:
     return Config(**saved.options | {"name": given["name"], "out": str(run.path.parent), "resume": True} | given)
 
 
-def with_recipe(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the options of a recipe, where one is named, and those given beside it, which win.
+def recipe_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Takes the name of a recipe out of the options that were given; returns the recipe's options, none without one.
 
     Raises:
         InputError: naming ``--recipe``, if there is no such recipe, or a run is resumed, which has its options.
     """
     name = given.pop("recipe", None)
     if name is None:
-        return given
+        return {}
     if given.get("resume"):
         raise InputError("--recipe", name, "no recipe with --resume, as the run has its options")
-    return recipe(name).options | given
+    return recipe(name).options
 
 
 class _ListRecipes(argparse.Action):

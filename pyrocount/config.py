@@ -155,24 +155,57 @@ def _resolved(given: Mapping[str, Any]) -> dict[str, Any]:
     model = given.get("model", ModelOptions.model)
     spec = spec_of(model)
     check_use(model, given, EVERY_RUN)
-    groups = (*EVERY_RUN, *COMMON, *spec.groups)
-    options = {name: option.default for name, option in options_of(*groups).items()} | dict(given)
+    declared = _declared(spec)
+    options = {name: option.default for name, option in declared.items()} | dict(given)
     if (likelihood := options["likelihood"]) not in LIKELIHOODS:
         raise InputError("likelihood", repr(likelihood), f"one of {', '.join(LIKELIHOODS)}")
     if options["estimator"] is not None:
         check_estimator(model, options["estimator"])
     _fill_in(options, spec)
-    facts = options | {
-        "observes_counts": LIKELIHOODS[likelihood].is_count,
-        "relaxation_options": spec.estimators[options["estimator"]].options,
-    }
-    for name, option in options_of(*groups).items():
+    facts = _facts(options, spec)
+    for name, option in declared.items():
         if name in given:
             check_condition(option, given[name], facts)
         elif option.used_with is not None and not option.used_with.holds(facts):
             del options[name]
     _check_combinations(options, spec)
     return {name: value for name, value in options.items() if value is not None}
+
+
+def beside(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options that were given, and of usual ones those that still have a use beside them.
+
+    >>> beside({"model": "poisson", "estimator": "arrival", "temperature": 0.2}, {"estimator": "stein"})
+    {'model': 'poisson', 'estimator': 'stein'}
+    """
+    options = {**usual, **given}
+    spec = spec_of(options.get("model", ModelOptions.model))
+    declared = _declared(spec)
+    if options.get("estimator") not in spec.estimators and "estimator" not in given:
+        options.pop("estimator", None)
+    complete = {name: option.default for name, option in declared.items()} | options
+    if complete["likelihood"] not in LIKELIHOODS or complete["estimator"] not in (None, *spec.estimators):
+        return options
+    _fill_in(complete, spec)
+    facts = _facts(complete, spec)
+    return {
+        name: value
+        for name, value in options.items()
+        if name in given or (name in declared and ((needed := declared[name].used_with) is None or needed.holds(facts)))
+    }
+
+
+def _declared(spec: ModelSpec) -> dict[str, Option]:
+    return options_of(*EVERY_RUN, *COMMON, *spec.groups)
+
+
+def _facts(options: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
+    """Returns resolved options, with what follows from them and decides the use of others."""
+    return {
+        **options,
+        "observes_counts": LIKELIHOODS[options["likelihood"]].is_count,
+        "relaxation_options": spec.estimators[options["estimator"]].options,
+    }
 
 
 def _fill_in(options: dict[str, Any], spec: ModelSpec) -> None:
@@ -248,6 +281,9 @@ def _check_combinations(options: Mapping[str, Any], spec: ModelSpec) -> None:
             raise InputError("estimator", problem, "another activation or estimator")
         if kl == "mc":
             raise InputError("kl", "'mc' with --estimator exact", "shared or exact, as nothing is sampled")
+    if options.get("kl_samples") is not None and estimator in ("score", "unbiased"):
+        problem = f"{options['kl_samples']} with --estimator {estimator}"
+        raise InputError("kl_samples", problem, "no number of samples, or another estimator")
     if estimator == "score" and kl == "exact":
         raise InputError("kl", "'exact' with --estimator score", "mc or shared: Pyro's score function samples the KL")
     if LIKELIHOODS[likelihood].is_count and options["scaling"] != "none":

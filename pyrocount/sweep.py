@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyrocount.command_line import Parser, add_options, option_name, run_command, with_full_paths, with_recipe
+from pyrocount.command_line import Parser, add_options, option_name, recipe_options, run_command, with_full_paths
 from pyrocount.config import RunOptions
 from pyrocount.errors import InputError
 from pyrocount.folder import Folder
@@ -55,13 +55,15 @@ def sweep(given: argparse.Namespace) -> list[str]:
         InputError: naming the option, before anything is fitted.
     """
     own = {action.dest for action in _own_parser()._actions}
-    fixed = with_full_paths(with_recipe({name: value for name, value in vars(given).items() if name not in own}))
+    fixed = {name: value for name, value in vars(given).items() if name not in own}
+    usual = recipe_options(fixed)
+    fixed = with_full_paths(fixed)
     if is_remote(url := str(fixed.get("out", ""))):
-        return _remotely(given, fixed, url)
-    return _sweep(given, fixed, str(Path(fixed.pop("out", RunOptions.out)).resolve()))
+        return _remotely(given, fixed, usual, url)
+    return _sweep(given, fixed, usual, str(Path(fixed.pop("out", RunOptions.out)).resolve()))
 
 
-def _remotely(given: argparse.Namespace, fixed: dict[str, Any], url: str) -> list[str]:
+def _remotely(given: argparse.Namespace, fixed: dict[str, Any], usual: dict[str, Any], url: str) -> list[str]:
     """Runs a sweep of a remote folder, of which the records are copied here, and to which the comparison goes."""
     if given.engine != "ray" or given.search is not None:
         raise InputError("--out", url, "a folder of this machine, but for a grid with --engine ray")
@@ -69,19 +71,21 @@ def _remotely(given: argparse.Namespace, fixed: dict[str, Any], url: str) -> lis
     with tempfile.TemporaryDirectory(prefix="pyrocount-") as known:
         for name in remote.names():
             remote.pull(name, Path(known), RECORDS)
-        problems = _sweep(given, {name: value for name, value in fixed.items() if name != "out"}, known, url)
+        problems = _sweep(given, {name: value for name, value in fixed.items() if name != "out"}, usual, known, url)
         if (comparison := Path(known) / "comparison").is_dir():
             remote.push(comparison)
     return problems
 
 
-def _sweep(given: argparse.Namespace, fixed: dict[str, Any], out: str, remote: str | None = None) -> list[str]:
+def _sweep(
+    given: argparse.Namespace, fixed: dict[str, Any], usual: dict[str, Any], out: str, remote: str | None = None
+) -> list[str]:
     if given.file is not None and (given.grid or given.search is not None):
         raise InputError("--file", given.file, "no --grid and no --search beside it")
     if given.search is not None:
-        return _search(given, fixed, out)
+        return _search(given, fixed, usual, out)
     combinations = read_file(given.file) if given.file is not None else grid(given.grid)
-    tasks = tasks_of(combinations, given.seeds, fixed, out)
+    tasks = tasks_of(combinations, given.seeds, fixed, out, usual)
     place = Place(out, tuple(suites_of(given.evaluate or "")), remote=remote)
     _check(given)
     states = [state(task, place) for task in tasks]
@@ -100,12 +104,12 @@ def _sweep(given: argparse.Namespace, fixed: dict[str, Any], out: str, remote: s
     return failed(outcomes)
 
 
-def _search(given: argparse.Namespace, fixed: dict[str, Any], out: str) -> list[str]:
+def _search(given: argparse.Namespace, fixed: dict[str, Any], usual: dict[str, Any], out: str) -> list[str]:
     if given.seeds != 1:
         raise InputError("--seeds", given.seeds, "1 with --search, whose fits differ in their options")
     place = Place(out, tuple(suites_of(given.evaluate or "")), given.metric)
     _check(given)
-    search = Search(ranges(given.grid), given.search, given.metric, fixed, out)
+    search = Search(ranges(given.grid), given.search, given.metric, fixed, out, usual)
     print(f"{search.left} of {given.search} fits left in {out}", file=sys.stderr)
     outcomes = _run(given, search.tasks(), search.left, place, search)
     _compare(sorted(path.parent for path in Path(out).glob("trial=*/summary.json")), place, given.metric)

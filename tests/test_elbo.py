@@ -1,3 +1,5 @@
+import math
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -5,7 +7,7 @@ import torch
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 
 from pyrocount import Discrete, RelaxedNegativeBinomial, RelaxedPoisson
-from pyrocount.inference import ScoreFunction_ELBO, StrictMeanField_ELBO
+from pyrocount.inference import SampledKL_ELBO, ScoreFunction_ELBO, StrictMeanField_ELBO
 
 X = torch.randn(5, generator=torch.Generator().manual_seed(0))
 
@@ -50,6 +52,29 @@ def test_it_names_the_site_where_pyro_would_fall_back_in_silence(prior, posterio
         StrictMeanField_ELBO().differentiable_loss(*pair)
     with pytest.raises(NotImplementedError, match=message):
         StrictMeanField_ELBO()(*pair)()
+
+
+def test_samples_of_the_divergence_alone():
+    """Their mean is the exact divergence, with the scale of the site, and carries its gradient; the data see one."""
+    rate = torch.tensor(2.0, requires_grad=True)
+    pair, samples = program(RelaxedPoisson(1.0), RelaxedPoisson(rate)), 20_000
+    elbo = SampledKL_ELBO(samples)
+    (model_trace, guide_trace) = next(elbo._get_traces(*pair, (), {}))
+    assert model_trace.nodes["x"]["fn"].batch_shape == (5,)
+    found = elbo.divergence("z", model_trace.nodes["z"], guide_trace.nodes["z"])
+    assert found.shape == (5,)
+    # log q - log p is z log 2 - 1, and its variance 2 log(2)^2.
+    error = 0.5 * (2 * math.log(2) ** 2 / samples / 5) ** 0.5
+    assert abs(found.mean().item() - 0.5 * (2 * math.log(2) - 1)) < 5 * error
+    # The slope of rate log(rate) - rate + 1 is log(rate). The slope of a soft count spreads by some 3 at a width of .1.
+    slope = torch.autograd.grad(found.mean(), rate)[0].item()
+    assert abs(slope - 0.5 * math.log(2)) < 5 * 0.5 * 3 * math.log(2) / (5 * samples) ** 0.5
+
+
+def test_samples_of_the_divergence_need_a_gradient():
+    pair = program(RelaxedPoisson(2.0), RelaxedPoisson(1.0, relaxation=Discrete()))
+    with pytest.raises(NotImplementedError, match=r"site 'z': samples of .* carry no gradient"):
+        SampledKL_ELBO(3).differentiable_loss(*pair)
 
 
 def test_a_site_of_the_guide_alone_is_refused():

@@ -142,6 +142,8 @@ def test_every_option_of_inference_changes_what_is_trained(array, monkeypatch):
         {"step_kl": "posterior"},
         {"estimator": "arrival"},
         {"initial_rate": 2.0},
+        {"initial_spread": 0.1},
+        {"bias": False},
         {"decoder": "mlp"},
     ):
         assert outcome(**changes)[:2] != usual[:2], changes

@@ -1,5 +1,7 @@
 """All families of latents, and the estimators of their gradients."""
 
+import math
+
 import pyro
 import pytest
 import torch
@@ -9,8 +11,10 @@ from torch.distributions import OneHotCategorical, kl_divergence
 from pyrocount.backends.amortized_training import make_elbo
 from pyrocount.config import Config
 from pyrocount.distributions import RelaxedCategorical
+from pyrocount.errors import InputError
 from pyrocount.inference import fista
 from pyrocount.models import MODELS, CollapsedVAE, GaussianLatent, make_vae
+from pyrocount.models.latents.counts import initial_log_rates
 
 from cases import within
 
@@ -170,6 +174,35 @@ def test_temperatures_reach_the_samples(model):
     without = linear(model, "score").latent
     without.set_temperature(0.5)
     assert not without.posterior(torch.zeros(2, without.features)).has_rsample
+
+
+@pytest.mark.parametrize("model", ["poisson", "negbio"])
+def test_relaxed_counts_can_become_exact(model):
+    latent = linear(model, "arrival").latent
+    posterior = latent.posterior(torch.full((50, latent.features), 1.0))
+    soft = posterior.rsample()
+    assert not torch.equal(soft, soft.round())
+    latent.set_hard(True)
+    posterior = latent.posterior(torch.full((50, latent.features), 1.0, requires_grad=True))
+    exact = posterior.rsample()
+    assert torch.equal(exact, exact.round())
+    assert exact.requires_grad
+    latent.set_hard(False)
+    assert latent.relaxation == linear(model, "arrival").latent.relaxation
+    other = linear(model, "stein").latent
+    other.set_hard(True)
+    assert other.relaxation == linear(model, "stein").latent.relaxation
+
+
+@pytest.mark.parametrize(("rate", "spread", "low", "high"), [(math.exp(-5), 1.0, -6, -4), (math.exp(-4), 2.0, -6, -2)])
+def test_first_log_rates_of_the_publications(rate, spread, low, high):
+    draws = 10_000
+    found = initial_log_rates(draws, rate, spread)
+    assert low <= found.min() < found.max() <= high
+    # The extremes of n uniform values are some ranges over n from the limits.
+    assert max(found.min() - low, high - found.max()) < 20 * (high - low) / draws
+    with pytest.raises(InputError, match=r"initial_rate: got 60, expected a positive number below 54\.6"):
+        initial_log_rates(3, 60, 1.0)
 
 
 @pytest.mark.parametrize("hard", [False, True])

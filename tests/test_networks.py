@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pyrocount.models import linear_weight, make_decoder, make_encoder
-from pyrocount.models.networks import LayerOptions, ResidualBlock
+from pyrocount.models.networks import LayerOptions, ResidualBlock, draw_weights
 
 SHAPES = [(1, 4, 4), (1, 8, 8), (3, 7, 10), (3, 16, 16), (1, 28, 28), (3, 33, 16), (3, 64, 64)]
 
@@ -35,6 +35,20 @@ def test_weight_norm_has_a_length_and_a_direction():
     names = {name for name, _ in layer.named_parameters()}
     assert names == {"bias", "parametrizations.weight.original0", "parametrizations.weight.original1"}
     assert make_encoder("lin", (4,), 3, LayerOptions(bias=False))[1].bias is None
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_weights_of_a_given_spread(normalised):
+    encoder = make_encoder("conv", (1, 28, 28), 64, LayerOptions(weight_norm=normalised))
+    biases = {name: value.clone() for name, value in encoder.named_parameters() if name.endswith("bias")}
+    draw_weights(encoder, 0.3)
+    weights = torch.cat([layer.weight.flatten() for layer in encoder if hasattr(layer, "weight")])
+    # The standard error of the spread of n values is the spread over the root of 2 n.
+    assert abs(weights.std() - 0.3) < 5 * 0.3 / (2 * len(weights)) ** 0.5
+    assert abs(weights.mean()) < 5 * 0.3 / len(weights) ** 0.5
+    assert all(torch.equal(value, dict(encoder.named_parameters())[name]) for name, value in biases.items())
+    encoder(torch.ones(2, 1, 28, 28)).sum().backward()
+    assert all(value.grad is not None for value in encoder.parameters())
 
 
 def test_a_residual_block_starts_as_the_identity_and_learns():

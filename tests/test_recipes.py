@@ -7,6 +7,7 @@ from pyrocount.command_line import parse
 from pyrocount.config import Config
 from pyrocount.models.options import LatentOptions
 from pyrocount.recipes import recipe, recipes
+from pyrocount.sweeps.grid import grid, tasks_of
 
 NAMES = [each.name for each in recipes()]
 
@@ -46,6 +47,21 @@ def test_the_list(capsys):
     assert end.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == NAMES
+
+
+def test_options_that_lose_their_use_are_left_out():
+    config = parse(["--recipe=negbio-ds-c-mnist", "--estimator=stein"])
+    assert config.options["estimator"] == "stein"
+    assert {"temperature", "indicator"}.isdisjoint(config.options)
+    other = parse(["--recipe=negbio-ds-g-mnist", "--model=gaussian"])
+    assert (other.model, other.options["estimator"], other.options["beta"]) == ("gaussian", "pathwise", 28 / 256)
+
+
+def test_a_grid_wins_over_a_recipe():
+    usual, chosen = recipe("negbio-ds-c-mnist").options, grid(["beta=.5,1", "estimator=stein,arrival"])
+    tasks = tasks_of(chosen, 1, {"epochs": 3}, "runs", usual)
+    found = [(task.options["beta"], "temperature" in task.options, task.options["epochs"]) for task in tasks]
+    assert found == [(0.5, False, 3), (0.5, True, 3), (1.0, False, 3), (1.0, True, 3)]
 
 
 @pytest.mark.parametrize(

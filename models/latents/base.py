@@ -74,3 +74,6 @@ class Latent(PyroModule):
 
     def set_temperature(self, temperature: float) -> None:
         """Sets the temperature of the samples in training mode; families without a temperature do nothing."""
+
+    def set_hard(self, hard: bool) -> None:
+        """Sets whether relaxed counts are exact in the forward pass of training; other families do nothing."""

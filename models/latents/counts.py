@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrocount.distributions import Discrete, Relaxation, relaxations
+from pyrocount.distributions import ArrivalTimes, Discrete, Relaxation, relaxations
 from pyrocount.errors import InputError
 from pyrocount.options import Options
 
@@ -16,19 +16,23 @@ from .base import Latent
 
 # Bound from the papers: log rates stay below 5, log total_counts and logits within +-5, so that no count explodes.
 LIMIT = 5.0
-# Mean count of a latent under the prior at the start of training, unless another is given.
-INITIAL_RATE = 0.5
+# Mean count of a latent under the prior at the start of training, unless another is given, and the spread of its
+# logarithm to each side.
+INITIAL_RATE, INITIAL_SPREAD = 0.5, 0.5
 
 
-def initial_log_rates(latent_dim: int, initial_rate: float) -> Tensor:
-    """Draws log rates (K,) uniformly within +-1/2 of the logarithm of the initial rate, as in the papers' code.
+def initial_log_rates(
+    latent_dim: int, initial_rate: float = INITIAL_RATE, initial_spread: float = INITIAL_SPREAD
+) -> Tensor:
+    """Draws log rates (K,) uniformly from within a spread of the logarithm of the initial rate.
 
     Raises:
         InputError: if the initial rate is not positive, or if a log rate could exceed ``LIMIT``.
     """
-    if not 0 < initial_rate < math.exp(LIMIT - 0.5):
-        raise InputError("initial_rate", initial_rate, "a positive number below 90")
-    return math.log(initial_rate) + torch.rand(latent_dim) - 0.5
+    largest = math.exp(LIMIT - initial_spread)
+    if not 0 < initial_rate < largest:
+        raise InputError("initial_rate", initial_rate, f"a positive number below {largest:.3g}")
+    return math.log(initial_rate) + initial_spread * (2 * torch.rand(latent_dim) - 1)
 
 
 def chosen_relaxation(options: Options) -> Relaxation:
@@ -37,9 +41,11 @@ def chosen_relaxation(options: Options) -> Relaxation:
     return relaxation
 
 
-def chosen_rate(options: Options) -> float:
-    """Returns the mean count of a latent under the prior at the start of training, by the options of a model."""
-    return options[CountOptions].initial_rate or INITIAL_RATE
+def chosen_start(options: Options) -> tuple[float, float]:
+    """Returns the mean count of a latent under the prior at the start of training, and the spread of its logarithm."""
+    chosen = options[CountOptions]
+    spread = INITIAL_SPREAD if chosen.initial_spread is None else chosen.initial_spread
+    return chosen.initial_rate or INITIAL_RATE, spread
 
 
 class CountLatent(Latent):
@@ -71,3 +77,8 @@ class CountLatent(Latent):
         relaxation: Any = self.relaxation
         if hasattr(relaxation, "temperature"):
             self.relaxation = replace(relaxation, temperature=temperature)
+
+    def set_hard(self, hard: bool) -> None:
+        """Sets whether soft counts are exact in the forward pass; other relaxations than arrival times stay."""
+        if isinstance(self.relaxation, ArrivalTimes):
+            self.relaxation = replace(self.relaxation, hard=hard)

@@ -9,7 +9,7 @@ from pyrocount.distributions import ArrivalTimes, Relaxation, RelaxedNegativeBin
 from pyrocount.options import Options
 
 from ..options import DivergenceOptions, LatentOptions
-from .counts import INITIAL_RATE, LIMIT, CountLatent, chosen_rate, chosen_relaxation, initial_log_rates
+from .counts import INITIAL_RATE, INITIAL_SPREAD, LIMIT, CountLatent, chosen_relaxation, chosen_start, initial_log_rates
 
 
 class NegativeBinomialLatent(CountLatent):
@@ -24,6 +24,7 @@ class NegativeBinomialLatent(CountLatent):
         shared_dispersion: whether the posterior keeps the prior's total_count, which gives the KL divergence a closed
             form; otherwise the encoder also gives a residual on the log total_count.
         initial_rate: mean count about which the prior means start; the prior total_counts start at 1.
+        initial_spread: largest distance of the log of a first mean from the log of ``initial_rate``.
     """
 
     def __init__(
@@ -32,18 +33,19 @@ class NegativeBinomialLatent(CountLatent):
         relaxation: Relaxation = ArrivalTimes(0.1),
         shared_dispersion: bool = True,
         initial_rate: float = INITIAL_RATE,
+        initial_spread: float = INITIAL_SPREAD,
     ) -> None:
         super().__init__(latent_dim, relaxation)
         self.shared_dispersion = shared_dispersion
         self.features = latent_dim if shared_dispersion else 2 * latent_dim
-        self.logits = nn.Parameter(initial_log_rates(latent_dim, initial_rate))
+        self.logits = nn.Parameter(initial_log_rates(latent_dim, initial_rate, initial_spread))
         self.log_total_count = nn.Parameter(torch.zeros(latent_dim))
 
     @classmethod
     def build(cls, options: Options) -> Self:
         """Builds the family from the options of a model."""
         shared = options[DivergenceOptions].kl == "shared"
-        return cls(options[LatentOptions].latent_dim, chosen_relaxation(options), shared, chosen_rate(options))
+        return cls(options[LatentOptions].latent_dim, chosen_relaxation(options), shared, *chosen_start(options))
 
     def prior(self) -> RelaxedNegativeBinomial:
         """Returns the prior of the latents of one observation, batch shape (K,)."""

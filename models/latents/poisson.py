@@ -8,7 +8,7 @@ from pyrocount.distributions import ArrivalTimes, Relaxation, RelaxedPoisson
 from pyrocount.options import Options
 
 from ..options import LatentOptions
-from .counts import INITIAL_RATE, LIMIT, CountLatent, chosen_rate, chosen_relaxation, initial_log_rates
+from .counts import INITIAL_RATE, INITIAL_SPREAD, LIMIT, CountLatent, chosen_relaxation, chosen_start, initial_log_rates
 
 
 class PoissonLatent(CountLatent):
@@ -21,6 +21,7 @@ class PoissonLatent(CountLatent):
         latent_dim: number of latent counts K.
         relaxation: relaxation that samples counts in training mode.
         initial_rate: rate about which the prior rates start.
+        initial_spread: largest distance of the log of a first rate from the log of ``initial_rate``.
     """
 
     def __init__(
@@ -28,15 +29,16 @@ class PoissonLatent(CountLatent):
         latent_dim: int,
         relaxation: Relaxation = ArrivalTimes(0.1),
         initial_rate: float = INITIAL_RATE,
+        initial_spread: float = INITIAL_SPREAD,
     ) -> None:
         super().__init__(latent_dim, relaxation)
         self.features = latent_dim
-        self.log_rate = nn.Parameter(initial_log_rates(latent_dim, initial_rate))
+        self.log_rate = nn.Parameter(initial_log_rates(latent_dim, initial_rate, initial_spread))
 
     @classmethod
     def build(cls, options: Options) -> Self:
         """Builds the family from the options of a model."""
-        return cls(options[LatentOptions].latent_dim, chosen_relaxation(options), chosen_rate(options))
+        return cls(options[LatentOptions].latent_dim, chosen_relaxation(options), *chosen_start(options))
 
     def prior(self) -> RelaxedPoisson:
         """Returns the prior of the latents of one observation, batch shape (K,)."""

@@ -19,6 +19,7 @@ from pyrocount.errors import InputError
 from pyrocount.inference import (
     SPARSE_CODERS,
     Pathwise_ELBO,
+    SampledKL_ELBO,
     ScoreFunction_ELBO,
     StrictMeanField_ELBO,
     UnbiasedCount_ELBO,
@@ -29,6 +30,7 @@ from pyrocount.inference.options import ObjectiveOptions, TrainingOptions
 from pyrocount.models import VAE, CollapsedVAE, make_vae
 from pyrocount.models.options import (
     DivergenceOptions,
+    HardForwardOptions,
     LatentOptions,
     LikelihoodOptions,
     NeighbourOptions,
@@ -38,6 +40,9 @@ from pyrocount.models.options import (
 
 from .base import History, annealed
 
+# Options of a model that say how it is trained, not what it is.
+OF_TRAINING = ("kl", "samples", "kl_samples", "hard_after")
+
 
 def build(config: Config, shape: Sequence[int], device: torch.device) -> VAE:
     """Builds the model of a configuration, with fresh weights, for observations of a shape.
@@ -45,7 +50,7 @@ def build(config: Config, shape: Sequence[int], device: torch.device) -> VAE:
     Raises:
         InputError: naming ``latent_dim``, if the model does not fit into the memory of the device.
     """
-    options = {name: value for name, value in config.model_options.items() if name not in ("kl", "samples")}
+    options = {name: value for name, value in config.model_options.items() if name not in OF_TRAINING}
     try:
         return make_vae(
             config.model,
@@ -73,11 +78,13 @@ def train(
     progress: bool,
 ) -> History:
     """Trains a VAE by stochastic variational inference; see ``Backend.train``."""
-    options = config[TrainingOptions]
+    options, hard_after = config[TrainingOptions], config[HardForwardOptions].hard_after
 
     def anneal(now: float) -> dict[str, float]:
         values = annealed(config, now)
         vae.latent.set_temperature(values["temperature"])
+        if hard_after < 1:
+            vae.latent.set_hard(now >= hard_after)
         vae.kl_weight = values["kl_weight"]
         return values
 
@@ -115,7 +122,8 @@ def make_elbo(config: Config, vae: VAE) -> nn.Module:
     Raises:
         InputError: naming ``estimator``, if the exact one does not fit the model.
     """
-    estimator, samples = config[LatentOptions].estimator, config[SamplingOptions].samples
+    estimator, sampling = config[LatentOptions].estimator, config[SamplingOptions]
+    samples = sampling.samples
     if estimator == "exact":
         collapsed = CollapsedVAE(vae)
         return Pathwise_ELBO()(collapsed.model, collapsed.guide)  # type: ignore[arg-type]
@@ -125,6 +133,8 @@ def make_elbo(config: Config, vae: VAE) -> nn.Module:
     elif estimator == "unbiased":
         neighbours, analytic = config[NeighbourOptions].neighbours, config[DivergenceOptions].kl != "mc"
         elbo = UnbiasedCount_ELBO(neighbours=neighbours, analytic_kl=analytic, **particles)
+    elif sampling.kl_samples is not None:
+        elbo = SampledKL_ELBO(sampling.kl_samples, **particles)
     else:
         kind = Pathwise_ELBO if config[DivergenceOptions].kl == "mc" else StrictMeanField_ELBO
         elbo = kind(**particles)

@@ -20,6 +20,7 @@ from pyrocount.inference.options import TrainingOptions
 from pyrocount.models.networks import LayerOptions
 from pyrocount.models.options import (
     ActivationOptions,
+    BiasOptions,
     CountOptions,
     DecoderOptions,
     DriveOptions,
@@ -35,7 +36,7 @@ from pyrocount.models.options import (
 from pyrocount.numpyro import relaxations
 
 from .base import History, annealed
-from .iterative_model import FIRST_RATE, Iterative, make_iterative, with_parameters
+from .iterative_model import FIRST_RATE, FIRST_SPREAD, Iterative, make_iterative, with_parameters
 
 # Clamp of the steps in training: a weight that is still wrong must not throw the potentials far.
 TRAINED_STEP = 1.0
@@ -44,17 +45,19 @@ TRAINED_STEP = 1.0
 def build(config: Config, shape: Sequence[int]) -> Iterative:
     """Builds the iterative model of a configuration, with fresh parameters."""
     decoder, noise, inference = config[DecoderOptions], config[LikelihoodOptions], config[IterativeOptions]
+    start = config[CountOptions]
     return make_iterative(
         config.model,
         shape,
         latent_dim=config[LatentOptions].latent_dim,
         decoder=decoder.decoder,
         output=decoder.output,
-        layers=LayerOptions(blocks=decoder.blocks),
+        layers=LayerOptions(config[BiasOptions].bias, blocks=decoder.blocks),
         likelihood=noise.likelihood,
         scale=noise.scale,
         activation=config[ActivationOptions].activation,
-        initial_rate=config[CountOptions].initial_rate or FIRST_RATE,
+        initial_rate=start.initial_rate or FIRST_RATE,
+        initial_spread=FIRST_SPREAD if start.initial_spread is None else start.initial_spread,
         step_size=inference.step_size,
         drive=config[DriveOptions].drive,
         leak=inference.leak,

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pyrocount.config import Config, all_options
+from pyrocount.config import Config, all_options, beside
 from pyrocount.errors import InputError, require_extra
 from pyrocount.options import Option
 
@@ -38,7 +38,13 @@ class Task:
         return Config(**self.options, name=self.name)
 
 
-def tasks_of(combinations: Sequence[Mapping[str, Any]], seeds: int, fixed: Mapping[str, Any], out: str) -> list[Task]:
+def tasks_of(
+    combinations: Sequence[Mapping[str, Any]],
+    seeds: int,
+    fixed: Mapping[str, Any],
+    out: str,
+    usual: Mapping[str, Any] | None = None,
+) -> list[Task]:
     """Returns the tasks of a sweep, seed after seed of each combination.
 
     Args:
@@ -46,6 +52,7 @@ def tasks_of(combinations: Sequence[Mapping[str, Any]], seeds: int, fixed: Mappi
         seeds: number of seeds of each, counted from the fixed one, or from 0.
         fixed: options of all fits, by name.
         out: folder that holds the runs.
+        usual: options of a recipe, over which all others win.
 
     Raises:
         InputError: naming an option that is bad or has no use in a combination, or that is set twice.
@@ -53,6 +60,7 @@ def tasks_of(combinations: Sequence[Mapping[str, Any]], seeds: int, fixed: Mappi
     if seeds < 1:
         raise InputError("--seeds", seeds, "a positive whole number")
     first = fixed.get("seed", 0)
+    usual = usual or {}
     found: dict[str, Task] = {}
     for combination in combinations:
         for name in combination:
@@ -60,7 +68,7 @@ def tasks_of(combinations: Sequence[Mapping[str, Any]], seeds: int, fixed: Mappi
                 problem = f"{name}, which {'is fixed too' if name in fixed else 'the sweep sets'}"
                 raise InputError("--grid", problem, "an option that nothing else sets")
         for seed in range(first, first + seeds):
-            options = {**fixed, **combination, "seed": seed, "out": out}
+            options = {**beside(usual, {**fixed, **combination}), "seed": seed, "out": out}
             config = Config(**options)
             named = [f"{name}={value}" for name, value in combination.items() if name != "model"]
             name = plain_name("-".join([config.model, *named, f"seed={seed}"]))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyrocount.config import Config
+from pyrocount.config import Config, beside
 from pyrocount.errors import InputError, require_extra
 from pyrocount.inference.options import TrainingOptions
 from pyrocount.options import Option
@@ -96,13 +96,23 @@ class Search:
         metric: metric of held-out data by which fits are compared and stopped.
         fixed: options of all fits, by name.
         out: folder that holds the runs.
+        usual: options of a recipe, over which all others win.
 
     Raises:
         InputError: naming the option, or ``--search``, if Optuna is not installed.
     """
 
-    def __init__(self, chosen: Sequence[Range], number: int, metric: str, fixed: Mapping[str, Any], out: str) -> None:
+    def __init__(
+        self,
+        chosen: Sequence[Range],
+        number: int,
+        metric: str,
+        fixed: Mapping[str, Any],
+        out: str,
+        usual: Mapping[str, Any] | None = None,
+    ) -> None:
         self.ranges, self.number, self.metric, self.fixed, self.out = chosen, number, metric, dict(fixed), out
+        self.usual = usual or {}
         with require_extra("search", "--search", number):
             import optuna
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -137,7 +147,10 @@ class Search:
         return self._config({each.option.name: each.ends[0] for each in self.ranges})[TrainingOptions].epochs
 
     def _config(self, options: Mapping[str, Any]) -> Config:
-        return Config(**self.fixed, **options, out=self.out)
+        return Config(**self._options(options))
+
+    def _options(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        return {**beside(self.usual, {**self.fixed, **chosen}), "out": self.out}
 
     def _check_ranges(self) -> None:
         """Checks the bounds of each range, before anything is fitted.
@@ -179,8 +192,7 @@ class Search:
         listed = [
             f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
         ]
-        options = {**self.fixed, **params, "out": self.out}
-        return Task(plain_name("-".join([f"trial={trial:04d}", *listed])), options, trial)
+        return Task(plain_name("-".join([f"trial={trial:04d}", *listed])), self._options(params), trial)
 
     def tell(self, outcome: Outcome) -> None:
         """Takes the result of a fit."""
