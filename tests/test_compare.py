@@ -7,8 +7,9 @@ from scipy import stats
 
 from pyrocount.compare import main
 from pyrocount.config import Config
+from pyrocount.figures import relations
 from pyrocount.sweeps.comparison import compare, read_runs
-from pyrocount.sweeps.tables import table
+from pyrocount.sweeps.tables import curves, table
 
 # Test NELBOs of three configurations over four seeds.
 NELBO = {
@@ -121,6 +122,49 @@ def test_the_command_prints_and_saves(runs, command, tmp_path):
     assert command(runs / "stein-0", runs / "stein-1")[1].splitlines()[-1] == str(folder) + "-2"
 
 
+@pytest.fixture
+def betas(tmp_path):
+    """Runs of two models at three weights of the divergence, two seeds each."""
+    for model in ("poisson", "gaussian"):
+        for beta in (0.5, 1.0, 2.0):
+            for seed in range(2):
+                found = {"nelbo": 50 + beta, "kl": 9 / beta + seed, "mse": 0.1 * beta, "r2": 1 - 0.1 * beta}
+                if model == "poisson":
+                    found |= {"zero_fraction": 0.5 + beta / 10}
+                config = Config(model=model, beta=beta, seed=seed)
+                write(tmp_path / "betas" / f"{model}-{beta}-{seed}", config, found)
+    return tmp_path / "betas"
+
+
+def test_what_is_drawn_over_beta(betas, command, tmp_path):
+    rows = compare(read_runs([betas]))
+    found = curves(rows, "beta")
+    assert set(found) == {"poisson estimator=stein", "gaussian estimator=pathwise"}
+    points = found["poisson estimator=stein"]
+    assert [point["beta"][0] for point in points] == [0.5, 1, 2]
+    assert [point["kl"][0] for point in points] == [18.5, 9.5, 5]
+    # Of two values that differ by 1, half of the 99 % interval is 63.66 times half of their difference.
+    assert points[0]["kl"][1] == pytest.approx(63.66 / 2, rel=1e-3)
+    assert curves(rows, "latent_dim") == {}
+    assert command(betas, "--plot", "mse,r2", "--plot", "latent_dim,kl")[0] == 0
+    drawn = {path.stem for path in (tmp_path / "comparison" / "figures").iterdir()}
+    assert drawn == {"comparison", "beta", "rate_distortion", "r2_over_mse", "kl_over_latent_dim"}
+
+
+def test_relations_show_means_intervals_and_the_option():
+    rate = [{"beta": (beta, np.nan), "kl": (9 / beta, 1.0), "mse": (beta, np.nan)} for beta in (0.5, 1.0, 2.0)]
+    pairs = [("kl", "mse"), ("beta", "zero_fraction"), ("beta", "kl")]
+    figure = relations({"one": rate, "two": rate[:2]}, pairs, ["beta"], "beta")
+    first, empty, last = figure.axes
+    np.testing.assert_allclose(first.lines[-1].get_xydata(), [[18, 0.5], [9, 1]])
+    assert [text.get_text() for text in first.texts] == ["0.5", "1", "2", "0.5", "1"]
+    assert first.get_xlim() == pytest.approx((4.5 - 13.5 / 4, 18 + 13.5 / 4))
+    # What no run has is left out.
+    assert not empty.lines
+    assert (last.get_xscale(), [label.get_text() for label in last.get_xticklabels()]) == ("log", ["0.5", "1", "2"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+
+
 def test_bad_input_ends_in_one_line(runs, command, tmp_path):
     write(runs / "unfinished", Config(), None)
     (tmp_path / "empty").mkdir()
@@ -138,6 +182,13 @@ def test_bad_input_ends_in_one_line(runs, command, tmp_path):
         (
             [runs / "stein-0", tmp_path / "again"],
             "stein-0 and stein-0, of one configuration and seed, expected one run",
+        ),
+        ([runs / "stein-0", "--plot", "kl"], "--plot: got 'kl', expected two names with a comma between"),
+        ([runs / "stein-0", "--plot", "kl,beta,r2"], "--plot: got 'kl,beta,r2', expected two names"),
+        ([runs / "stein-0", "--plot", "kl,beta"], "--plot: got beta, expected one of kl, nelbo, r2"),
+        (
+            [runs / "stein-0", "--plot", "beauty,kl"],
+            "--plot: got beauty, expected one of beta, kl, latent_dim, nelbo, r2",
         ),
         ([tmp_path / "bare"], "--metric: got nelbo, which run lacks"),
         ([tmp_path / "odd"], "whose config.json cannot be read"),

@@ -8,15 +8,14 @@ from .checks import (
     rootograms,
     uniformity,
 )
+from .comparisons import comparison, relations
 from .fits import (
     amortization,
-    comparison,
     convergence,
     count_histograms,
     dictionary,
     gradient_estimators,
     inference_curves,
-    over_latents,
     reconstructions,
     reconstructions_by_kind,
     samples,
@@ -39,10 +38,10 @@ __all__ = [
     "information",
     "loadings",
     "mean_variance",
-    "over_latents",
     "raster",
     "reconstructions",
     "reconstructions_by_kind",
+    "relations",
     "restarts",
     "rootograms",
     "samples",

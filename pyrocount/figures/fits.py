@@ -12,8 +12,6 @@ from scipy import stats
 
 from .layout import DATA, FIRST, SECOND, Array, gallery, grid, legend, marker, mosaic
 
-# Limit on the distance of a mean from the median mean, in median distances; means beyond it are off a figure's scale.
-FAR = 20
 # Largest number of bars in a histogram.
 BARS = 40
 
@@ -118,64 +116,6 @@ def gradient_estimators(
         axis.tick_params(labelsize=7)
         axis.grid(axis="y", color="0.9")
         axis.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def comparison(labels: Sequence[str], values: Sequence[Sequence[float]], margins: Sequence[float], name: str) -> Figure:
-    """Draws a metric of several configurations, one row each: the runs as dots, and their mean with its interval.
-
-    A mean far from all others is written at the edge, because the axis would otherwise squeeze the rest.
-
-    Args:
-        labels: names of the configurations.
-        values: values of the metric for the runs of each configuration.
-        margins: half the width of the interval of each mean; NaN draws no interval.
-        name: name of the metric.
-    """
-    longest = max(map(len, labels))
-    figure = Figure(figsize=(4.0 + 0.075 * longest, 0.3 * len(labels) + 0.8), layout="constrained")
-    axis = figure.subplots()
-    rows = np.arange(len(labels))[::-1]
-    means = np.array([np.mean(runs) for runs in values])
-    middle = float(np.median(means))
-    far = np.abs(means - middle) > FAR * np.median(np.abs(means - middle))
-    for row, runs, mean, margin, outside in zip(rows, values, means, margins, far & (len(labels) > 2), strict=True):
-        if outside:
-            text, place, side = (f"{mean:.4g} >", 1.0, "right") if mean > middle else (f"< {mean:.4g}", 0.0, "left")
-            axis.text(place, row, text, transform=axis.get_yaxis_transform(), ha=side, va="center", fontsize=7)
-            continue
-        axis.plot(runs, np.full(len(runs), row), "o", color=DATA, markersize=4)
-        axis.errorbar(mean, row, xerr=margin, fmt="|", color=FIRST, markersize=10, capsize=3)
-    axis.set_yticks(rows, labels, fontsize=7)
-    axis.set_ylim(-0.6, len(labels) - 0.4)
-    axis.set_xlabel(f"{name.replace('_', ' ')}: runs, mean and 99 % interval", fontsize=8)
-    axis.tick_params(axis="x", labelsize=7)
-    axis.grid(axis="y", color="0.92")
-    axis.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def over_latents(curves: Mapping[str, Sequence[tuple[float, float, float]]], name: str) -> Figure:
-    """Draws a held-out metric over the number of latents, a curve for each configuration, with intervals of the means.
-
-    Args:
-        curves: number of latents, mean, and half the width of its interval (NaN for none), by configuration.
-        name: name of the metric.
-    """
-    figure = Figure(figsize=(4.6, 3.0), layout="constrained")
-    axis = figure.subplots()
-    for label, points in curves.items():
-        latents, means, margins = np.array(points).T
-        axis.errorbar(latents, means, margins, fmt="o-", markersize=4, linewidth=1, capsize=2, label=label)
-    known = sorted({latents for points in curves.values() for latents, _, _ in points})
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(known, [f"{latents:g}" for latents in known])
-    axis.minorticks_off()
-    axis.set_xlabel("number of latents", fontsize=8)
-    axis.set_ylabel(f"{name.replace('_', ' ')}: mean and 99 % interval", fontsize=8)
-    axis.tick_params(labelsize=7)
-    axis.legend(fontsize=6, frameon=False)
-    axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 

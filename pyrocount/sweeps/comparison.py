@@ -16,7 +16,6 @@ from pyrocount.config import Config
 from pyrocount.data.options import FileOptions
 from pyrocount.errors import InputError
 from pyrocount.metrics.intervals import student_margin
-from pyrocount.models.options import LatentOptions
 from pyrocount.run import Run
 
 CONFIDENCE = 0.99
@@ -55,8 +54,8 @@ class Row:
         p: probability value of a paired t-test of the chosen metric against the best, corrected; NaN for fewer than two
             shared seeds.
         values: chosen metric of each run.
-        latents: number of latents.
-        family: model and options in which the configuration differs from others, apart from the number of latents.
+        options: options of the configuration, by name.
+        differing: names of those in which it differs from others.
     """
 
     data: str
@@ -67,8 +66,12 @@ class Row:
     drop: float
     p: float
     values: tuple[float, ...]
-    latents: int
-    family: str
+    options: dict[str, Any]
+    differing: list[str]
+
+    def family(self, without: str) -> str:
+        """Returns the model and the options in which the configuration differs from others, apart from one."""
+        return _label(self.options, [name for name in self.differing if name != without])
 
 
 def less_is_better(metric: str) -> bool:
@@ -155,12 +158,8 @@ def _compare_set(data: str, runs: Sequence[Finished], metric: str) -> list[Row]:
     identities = [_without_seed(run.config) for run in runs]
     differing = _differing(identities)
     groups: defaultdict[str, dict[int, Finished]] = defaultdict(dict)
-    families = {}
     for run, identity in zip(runs, identities, strict=True):
-        # The model comes first, and the fields that follow from it need not be said.
-        named = {n: f"{n}={identity[n]}" for n in differing if n != "model" and n in identity}
-        label = " ".join([run.config.model, *named.values()])
-        families[label] = " ".join([run.config.model, *(text for n, text in named.items() if n != "latent_dim")])
+        label = _label(identity, differing)
         if run.config.seed in groups[label]:
             both = f"{groups[label][run.config.seed].name} and {run.name}"
             raise InputError("RUN", f"{both}, of one configuration and seed", "one run of each")
@@ -186,11 +185,17 @@ def _compare_set(data: str, runs: Sequence[Finished], metric: str) -> list[Row]:
                 100 * sign * (float(columns[metric].mean()) - top) / abs(top) + 0.0 if top else math.nan,
                 p,
                 tuple(columns[metric].tolist()),
-                next(iter(groups[label].values())).config[LatentOptions].latent_dim,
-                families[label],
+                next(iter(groups[label].values())).config.options,
+                differing,
             )
         )
     return rows
+
+
+def _label(options: Mapping[str, Any], differing: Sequence[str]) -> str:
+    """Returns the model, and the options that differ; the model comes first, and its name need not be said."""
+    named = [f"{name}={options[name]}" for name in differing if name != "model" and name in options]
+    return " ".join([options["model"], *named])
 
 
 def _differing(options: Sequence[Mapping[str, Any]]) -> list[str]:

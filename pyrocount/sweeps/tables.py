@@ -7,11 +7,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from pyrocount import figures
+from pyrocount.errors import InputError
 from pyrocount.folder import Folder
 
 from .comparison import Row
 
 PLUS_MINUS = r" \pm "
+# Options over which metrics are drawn where configurations differ in them.
+OPTIONS = ("beta", "latent_dim")
+# Metrics that are drawn over the weight of the divergence.
+SPARSITY = ("r2", "zero_fraction", "lifetime_sparsity")
 
 
 def table(rows: Sequence[Row], metric: str) -> str:
@@ -75,8 +80,18 @@ def _escaped(text: str) -> str:
     return "".join(f"\\{mark}" if mark in "_%&#$" else mark for mark in text)
 
 
-def save(folder: Folder, rows: Sequence[Row], metric: str) -> None:
-    """Writes ``comparison.csv``, ``comparison.tex`` and ``comparison.png``, and over latents ``latents.png``."""
+def save(folder: Folder, rows: Sequence[Row], metric: str, plots: Sequence[tuple[str, str]] = ()) -> None:
+    """Writes ``comparison.csv``, ``comparison.tex`` and ``comparison.png``, and what is drawn over options.
+
+    These are ``latents.png``, the metric over the numbers of latents; ``beta.png``, the quality of reconstructions and
+    the sparsity of latents over the weights of the divergence; ``rate_distortion.png``, errors over divergences.
+
+    Args:
+        folder: folder of the comparison.
+        rows: rows of the comparison.
+        metric: metric that is compared.
+        plots: metrics, or ``beta`` and ``latent_dim``, across and up of further figures.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row.mean))
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -91,10 +106,51 @@ def save(folder: Folder, rows: Sequence[Row], metric: str) -> None:
     labels = [row.label if len({r.data for r in rows}) == 1 else f"{row.data}: {row.label}" for row in rows]
     values, margins = [row.values for row in rows], [row.margin[metric] for row in rows]
     drawn = {"comparison": figures.comparison(labels, values, margins, metric)}
-    curves: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
-    for row in rows:
-        name = row.family if len({r.data for r in rows}) == 1 else f"{row.data}: {row.family}"
-        curves[name].append((row.latents, row.mean[metric], row.margin[metric]))
-    if several := {name: sorted(points) for name, points in curves.items() if len(points) > 1}:
-        drawn["latents"] = figures.over_latents(several, metric)
+    if latents := curves(rows, "latent_dim"):
+        drawn["latents"] = figures.relations(latents, [("latent_dim", metric)], OPTIONS)
+    if betas := curves(rows, "beta"):
+        known = set.union(*(set(row.mean) for row in rows))
+        over = [("beta", name) for name in SPARSITY if name in known]
+        drawn["beta"] = figures.relations(betas, over or [("beta", metric)], OPTIONS)
+        if {"kl", "mse"} <= known:
+            beside = [("lifetime_sparsity", "mse")] if "lifetime_sparsity" in known else []
+            drawn["rate_distortion"] = figures.relations(betas, [("kl", "mse"), *beside], OPTIONS, "beta")
+    for across, up in plots:
+        joined = across if across in OPTIONS else next((name for name in OPTIONS if curves(rows, name)), "beta")
+        drawn[f"{up}_over_{across}"] = figures.relations(curves(rows, joined, 1), [(across, up)], OPTIONS, joined)
     folder.save_figures(drawn)
+
+
+def check_plots(rows: Sequence[Row], plots: Sequence[tuple[str, str]]) -> None:
+    """Checks that some configuration has what each plot draws.
+
+    Raises:
+        InputError: naming ``--plot``.
+    """
+    for across, up in plots:
+        for name, others in ((across, OPTIONS), (up, ())):
+            known = {*others, *(name for row in rows for name in row.mean)}
+            if name not in known:
+                raise InputError("--plot", name, f"one of {', '.join(sorted(known))}")
+
+
+def curves(rows: Sequence[Row], option: str, least: int = 2) -> dict[str, list[dict[str, tuple[float, float]]]]:
+    """Returns the configurations that differ in an option alone, by their families, in the order of its values.
+
+    Args:
+        rows: rows of the comparison.
+        option: name of the option.
+        least: least number of the points of a family.
+
+    Returns:
+        Of each configuration the means of its metrics with half of their intervals, and its options, by name.
+    """
+    found: defaultdict[str, list[dict[str, tuple[float, float]]]] = defaultdict(list)
+    for row in rows:
+        name = row.family(option) if len({r.data for r in rows}) == 1 else f"{row.data}: {row.family(option)}"
+        metrics = {metric: (value, row.margin[metric]) for metric, value in row.mean.items() if math.isfinite(value)}
+        numbers = {each: (float(row.options[each]), math.nan) for each in OPTIONS}
+        found[name].append(metrics | numbers)
+    return {
+        name: sorted(points, key=lambda point: point[option]) for name, points in found.items() if len(points) >= least
+    }
