@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pyrocount.data import NAMED, default_scaling
-from pyrocount.data.options import DataOptions, FileOptions
+from pyrocount.data.options import TEST_FRACTION, DataOptions, FileOptions, PatchOptions
 from pyrocount.errors import InputError
 from pyrocount.inference.options import ObjectiveOptions, TrainingOptions
 from pyrocount.models import LIKELIHOODS, MODELS, ModelSpec
@@ -67,7 +67,7 @@ RECORDINGS = {
 USUALLY = {"input_dropout": 0.0, "lr": 2e-3, "epochs": 300, "batch_size": 128}
 
 # Groups of every run, beside those of its model.
-EVERY_RUN = (ModelOptions, DataOptions, FileOptions, ObjectiveOptions, TrainingOptions, RunOptions)
+EVERY_RUN = (ModelOptions, DataOptions, FileOptions, PatchOptions, ObjectiveOptions, TrainingOptions, RunOptions)
 # Options that do not change the numbers of a run.
 PLACES = ("device", "download", "log", "name", "out", "resume")
 
@@ -141,7 +141,9 @@ class Config(Options):
 def all_options() -> dict[str, Option]:
     """Returns the declarations of the options of all models, by name."""
     of_models = (group for spec in MODELS.values() for group in spec.groups)
-    return options_of(*dict.fromkeys([ModelOptions, DataOptions, FileOptions, *COMMON, *of_models, *EVERY_RUN]))
+    return options_of(
+        *dict.fromkeys([ModelOptions, DataOptions, FileOptions, PatchOptions, *COMMON, *of_models, *EVERY_RUN])
+    )
 
 
 def choices_of(option: Option) -> tuple[str, ...]:
@@ -235,6 +237,9 @@ def _fill_in(options: dict[str, Any], spec: ModelSpec) -> None:
         "decoder": network,
         "encoder": network,
     }
+    # The split of patches depends on their images, which may have one of their own.
+    if options["data"] != "patches":
+        usual |= {"split": "random", "test_fraction": TEST_FRACTION}
     if recorded and {options["encoder"], options["decoder"]} <= {None, "lin"}:
         usual |= RECORDINGS
     else:
@@ -254,6 +259,10 @@ def _check_combinations(options: Mapping[str, Any], spec: ModelSpec) -> None:
         InputError: naming the option.
     """
     model, estimator, kl, likelihood = (options[name] for name in ("model", "estimator", "kl", "likelihood"))
+    split, of_patches = options.get("split"), options["data"] == "patches"
+    if split is not None and of_patches != (split in ("image", "part")):
+        expected = "image or part" if of_patches else "random, block, or a .npy or .csv file"
+        raise InputError("split", f"{split!r} with --data {options['data']}", expected)
     linear = {"decoder": "lin", "likelihood": "gaussian", "output": "identity"}
     if spec.inference == "sparse coding":
         for name, wanted in linear.items():

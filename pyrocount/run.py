@@ -20,7 +20,7 @@ from torch import Tensor
 from pyrocount.backends import Backend, Evaluation, History, Model, build
 from pyrocount.config import Config, RunOptions, all_options
 from pyrocount.data import Dataset, Rows, load_dataset, parts
-from pyrocount.data.options import DataOptions, FileOptions
+from pyrocount.data.options import DataOptions, FileOptions, PatchOptions
 from pyrocount.errors import InputError
 from pyrocount.folder import HOLDER, LOCK, Folder, plain_name
 from pyrocount.process.state import own_state
@@ -100,6 +100,9 @@ class Run(Folder):
             InputError: if it is missing, corrupt or of another version, or naming an option that is out of range.
         """
         options = self.read_json("config.json")
+        if options.get("data") == "patches" and "tiles" not in options:
+            # Runs before there were such options held a part of every image out.
+            options |= {"tiles": False} | ({"split": "part"} if "data_dir" in options else {})
         if unknown := options.keys() - all_options().keys():
             problem = f"{self.path.name}, whose config.json is of another version, with {', '.join(sorted(unknown))}"
             raise InputError("name", problem, "an intact run")
@@ -353,6 +356,7 @@ def load_data(config: Config) -> Dataset:
         exposure=options.exposure,
         file=config[FileOptions],
         split=options.split,
+        patches=config[PatchOptions],
     )
     if options.flip and len(data.shape) != 3:
         raise InputError("flip", f"true for observations of shape {data.shape}", "images (channels, height, width)")

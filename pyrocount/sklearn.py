@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from pyrocount.backends import Backend, build
 from pyrocount.config import EVERY_RUN, Config, ModelOptions, all_options
 from pyrocount.data import from_array
-from pyrocount.data.options import FileOptions
+from pyrocount.data.options import FileOptions, PatchOptions
 from pyrocount.errors import InputError
 from pyrocount.models import LIKELIHOODS, MODELS
 from pyrocount.models.registry import COMMON
@@ -34,7 +34,7 @@ Array = NDArray[np.floating[Any]]
 IN_MEMORY = "array"
 # Options of a run that have no place in an estimator, which receives its data and has a random state.
 ELSEWHERE = (
-    *(item.name for item in fields(FileOptions)),
+    *(item.name for group in (FileOptions, PatchOptions) for item in fields(group)),
     *("data", "data_dir", "download", "whiten", "exposure", "test_fraction", "split", "seed", "name", "out", "resume"),
 )
 # Parameters of the estimator and their defaults; None for the usual value of an option that not every model uses.

@@ -102,7 +102,18 @@ EFFECTS += [
     ({"data": "spikes", "likelihood": "poisson"}, {"exposure": 0.5}),
     ({"data": "images"}, {"flip": True}),
     ({"data": "images", "encoder": "conv"}, {"blocks": 2}),
-    ({"data": "patches", "epochs": 1, "batch_size": 2000, "encoder": "lin", "decoder": "lin"}, {"whiten": False}),
+]
+PATCHES = {"data": "patches", "patches": 300, "test_patches": 50, "epochs": 1, "encoder": "lin", "decoder": "lin"}
+EFFECTS += [
+    (PATCHES, changed)
+    for changed in (
+        {"whiten": False},
+        {"patches": 200},
+        {"test_patches": 40},
+        {"tiles": True},
+        {"split": "image"},
+        {"test_fraction": 0.5},
+    )
 ]
 
 
@@ -139,8 +150,7 @@ def test_a_folder_of_images_gives_the_patches(outcome, tmp_path):
         (tmp_path / name).mkdir()
         pixels = np.random.default_rng(size).integers(0, 255, (size, size), np.uint8)
         Image.fromarray(pixels).save(tmp_path / name / "image.png")
-    linear = {"data": "patches", "encoder": "lin", "decoder": "lin", "epochs": 1, "batch_size": 2000}
-    assert differ(*(outcome(**linear, data_dir=str(tmp_path / name)) for name in ("one", "two")))
+    assert differ(*(outcome(**PATCHES, data_dir=str(tmp_path / name)) for name in ("one", "two")))
 
 
 @pytest.mark.parametrize("download", [False, True])
@@ -232,7 +242,7 @@ def test_none_is_not_given():
         ("--download", "--download: got true with --data digits, expected --data mnist"),
         (
             "--data mnist --test-fraction .2",
-            "--test-fraction: got 0.2 with --data mnist, expected --data digits or a f",
+            "--test-fraction: got 0.2 with --data mnist, expected --data digits, patches or a file",
         ),
         ("--estimator score --kl exact", "--kl: got 'exact' with --estimator score, expected mc or shared"),
         (
@@ -277,6 +287,13 @@ def test_none_is_not_given():
         ("--initial-rate 200", "--initial-rate: got 200.0, expected a positive number below 90"),
         ("--blocks 2", "--blocks: got 2 with --decoder mlp, expected --decoder conv or --encoder conv"),
         ("--no-whiten", "--whiten: got false with --data digits, expected --data patches"),
+        ("--patches 50", "--patches: got 50 with --data digits, expected --data patches"),
+        ("--test-patches 50", "--test-patches: got 50 with --data digits, expected --data patches"),
+        ("--tiles", "--tiles: got true with --data digits, expected --data patches"),
+        ("--data patches --patches 0", "--patches: got 0, expected a positive whole number"),
+        ("--split image", "--split: got 'image' with --data digits, expected --data patches or a file"),
+        ("--data x.npy --split part", "--split: got 'part' with --data"),
+        ("--data patches --split random", "--split: got 'random' with --data patches, expected image or part"),
         ("--data ~nobody0/x.npy", "--data: got ~nobody0/x.npy, expected a home folder that exists"),
         ("--anneal 2", "--anneal: got 2.0, expected a number from 0 to 1"),
         ("--blocks -1", "--blocks: got -1, expected a whole number from 0"),

@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import pyrocount
 from pyrocount import CountVAE
 from pyrocount.config import all_options
-from pyrocount.data.options import FileOptions
+from pyrocount.data.options import FileOptions, PatchOptions
 from pyrocount.errors import InputError
 from pyrocount.models import VAE
 
@@ -196,7 +196,7 @@ def test_bad_parameters(options, data, problem):
 
 def test_every_option_of_the_command_line_is_a_parameter():
     elsewhere = {"data", "data_dir", "download", "whiten", "exposure", "test_fraction", "seed", "name", "out", "resume"}
-    elsewhere |= {"split", *(field.name for field in fields(FileOptions))}
+    elsewhere |= {"split", *(field.name for group in (FileOptions, PatchOptions) for field in fields(group))}
     assert set(all_options()) - set(CountVAE().get_params()) == elsewhere
     for name, value in CountVAE().get_params().items():
         if name in all_options():

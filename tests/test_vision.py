@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pyrocount.data import load_dataset, vision
+from pyrocount.data import load_dataset, normalise_contrast, vision, whiten
+from pyrocount.data.options import PatchOptions
 from pyrocount.errors import InputError
 
 try:
@@ -60,7 +61,8 @@ def test_emnist_stands_upright(tmp_path):
     np.testing.assert_array_equal(data.train[:, 0], train.swapaxes(1, 2))
 
 
-def test_colour_images_are_halved(tmp_path, monkeypatch):
+def cifar(tmp_path, monkeypatch):
+    """Writes the batches of CIFAR-10, of four images each, which are returned."""
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     images = RNG.integers(0, 256, (4, 3, 32, 32), np.uint8)
@@ -74,6 +76,12 @@ def test_colour_images_are_halved(tmp_path, monkeypatch):
     monkeypatch.setattr(
         datasets.CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
     )
+    return images
+
+
+def test_colour_images_are_halved(tmp_path, monkeypatch):
+    images = cifar(tmp_path, monkeypatch)
+    folder = tmp_path / "cifar-10-batches-py"
     data = load_dataset("cifar10-16", data_dir=str(tmp_path))
     assert data.train.shape == (20, 3, 16, 16)
     expected = images.reshape(4, 3, 16, 2, 16, 2).mean((3, 5)).round()
@@ -86,6 +94,19 @@ def test_colour_images_are_halved(tmp_path, monkeypatch):
         InputError, match=r"data: got cifar10-16, of which .*data_batch_3 is corrupt, expected an intact"
     ):
         load_dataset("cifar10-16", data_dir=str(tmp_path))
+
+
+def test_patches_of_the_folder_of_cifar(tmp_path, monkeypatch):
+    images = cifar(tmp_path, monkeypatch)
+    data = load_dataset("patches", data_dir=str(tmp_path), scaling="none", patches=PatchOptions(tiles=True))
+    grey = np.tensordot(images, [0.299, 0.587, 0.114], (1, 0))
+    prepared = np.stack([normalise_contrast(whiten(image)) for image in grey])
+    expected = prepared.reshape(4, 2, 16, 2, 16).swapaxes(2, 3).reshape(16, 16, 16)
+    np.testing.assert_allclose(data.test[:, 0], expected, atol=1e-5)
+    np.testing.assert_allclose(data.train[:, 0], np.tile(expected, (5, 1, 1)), atol=1e-5)
+    (tmp_path / "cifar-10-batches-py" / "test_batch").unlink()
+    with pytest.raises(InputError, match=r"data: got patches of CIFAR-10, which could not be loaded from"):
+        load_dataset("patches", data_dir=str(tmp_path))
 
 
 def test_drawings_and_faces_are_resized(tmp_path, monkeypatch):

@@ -3,9 +3,9 @@
 from .dataset import SCALINGS, Dataset, default_scaling, from_array, load_dataset
 from .files import Observations, read_array, read_observations
 from .options import NAMED
-from .patches import normalise_contrast, whiten
 from .paths import user_path
 from .rows import Rows, TensorRows, Units, as_tensor, parts, rows_of_a_part
+from .whitening import normalise_contrast, whiten
 
 __all__ = [
     "NAMED",

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrocount.errors import InputError
 
 from .files import SMALL, Observations, read_observations
-from .options import NAMED, FileOptions
+from .options import NAMED, TEST_FRACTION, FileOptions, PatchOptions
 from .patches import load_patches
 from .paths import user_path
 from .rows import Rows, TensorRows, Units, as_tensor, in_files, parts
@@ -185,14 +185,15 @@ def load_dataset(
     data: str = "digits",
     *,
     seed: int = 0,
-    test_fraction: float = 0.2,
+    test_fraction: float | None = None,
     scaling: str | None = None,
     data_dir: str | None = None,
     download: bool = False,
     whiten: bool = True,
     exposure: float | None = None,
     file: FileOptions | None = None,
-    split: str = "random",
+    split: str | None = None,
+    patches: PatchOptions | None = None,
 ) -> Dataset:
     """Loads observations, sets a part aside for testing, and scales both parts.
 
@@ -200,19 +201,22 @@ def load_dataset(
         data: ``"digits"``, scikit-learn's 1797 handwritten digits of 8 x 8 pixels; ``"patches"``, patches of natural
             images; a set that torchvision knows, with its official split; or the path of a file, see ``DataOptions``.
         seed: random seed of the choice of held-out observations and of patches.
-        test_fraction: fraction of the digits, or of the observations in a file, that is held out, between 0 and 1. At
-            least one observation is held out, and at least one is kept. Patches and the sets of torchvision have
-            splits of their own.
+        test_fraction: fraction of the digits, of the observations in a file, or of the images for patches that is held
+            out, between 0 and 1; by default a fifth. At least one is held out, and at least one is kept. The sets of
+            torchvision have splits of their own.
         scaling: ``"standard"`` (subtract the mean of the training set, divide by its standard deviation, one number
             each for the whole array), ``"unit"`` (scale the range to [0, 1]), ``"symmetric"`` (scale it to [-1, 1]) or
             ``"none"``; by default the ``default_scaling`` of the set.
-        data_dir: folder in which torchvision keeps its sets; or for patches, a folder or an array file of images.
+        data_dir: folder in which torchvision keeps its sets; or for patches, a folder or an array file of images, see
+            ``load_patches``.
         download: whether torchvision may download a missing set.
         whiten: whether the images for patches are whitened.
         exposure: length of every observation window; by default the array ``exposure`` of a file, or none.
         file: names of the arrays or columns of a file, and what becomes of its bins and missing values.
-        split: ``"random"``, which keeps groups and trials of several bins whole, ``"block"``, or the path of a file
-            that marks held-out observations, see ``splits``.
+        split: ``"random"`` (the default), which keeps groups and trials of several bins whole, ``"block"``, or the path
+            of a file that marks held-out observations, see ``splits``; for patches ``"image"`` or ``"part"``, see
+            ``load_patches``.
+        patches: numbers of patches, and whether they are tiles.
 
     Raises:
         InputError: naming the argument, its value and the expected values.
@@ -220,7 +224,13 @@ def load_dataset(
     scaling = default_scaling(data) if scaling is None else scaling
     if scaling not in SCALINGS:
         raise InputError("scaling", repr(scaling), f"one of {', '.join(SCALINGS)}")
-    raw = _load(data, seed, data_dir, download, whiten, file)
+    if data == "patches":
+        cut = load_patches(
+            data_dir, seed=seed, whiten_images=whiten, split=split, test_fraction=test_fraction, options=patches
+        )
+        raw = _Raw(cut[0], test=cut[1])
+    else:
+        raw = _load(data, data_dir, download, file)
     name = data if data in NAMED else Path(data).stem
     values, exposures = raw.values, raw.exposure
     if exposure is not None:
@@ -228,7 +238,8 @@ def load_dataset(
     train: Array | Rows
     test: Array | Rows
     if raw.test is None:
-        rows = _split(raw, split, test_fraction, seed)
+        fraction = TEST_FRACTION if test_fraction is None else test_fraction
+        rows = _split(raw, split or "random", fraction, seed)
         train, test = (Rows(values, part) if in_files(values) else values[part] for part in rows)
     else:
         train, test = values, raw.test
@@ -282,15 +293,12 @@ def _split(raw: _Raw, split: str, fraction: float, seed: int) -> tuple[NDArray[n
     return random_rows(number, fraction, seed)
 
 
-def _load(data: str, seed: int, data_dir: str | None, download: bool, whiten: bool, file: FileOptions | None) -> _Raw:
+def _load(data: str, data_dir: str | None, download: bool, file: FileOptions | None) -> _Raw:
     if data == "digits":
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         return _Raw(digits.images.astype(np.float32)[:, None], labels=digits.target, limits=(0.0, 16.0))
-    if data == "patches":
-        train, test = load_patches(data_dir, seed=seed, whiten_images=whiten)
-        return _Raw(train, test=test)
     if data in SETS:
         images, tested, labels = load_vision(data, data_dir, download)
         return _Raw(images, labels=labels, test=tested, limits=(0.0, 255.0))

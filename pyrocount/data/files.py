@@ -19,6 +19,8 @@ Floats = NDArray[np.float32 | np.float64]
 
 # Whole numbers that stay as they are, as torch takes them and float32 holds them.
 SMALL = (np.dtype(np.uint8), np.dtype(np.int8), np.dtype(np.int16))
+# Names of arrays of images for training and for testing.
+SPLIT_ARRAYS = (("x_train", "x_test"), ("train", "test"))
 TABLE = "the shape N x features or N x channels x height x width"
 
 
@@ -130,24 +132,34 @@ def read_observations(path: str | Path, options: FileOptions | None = None, argu
     )
 
 
-def read_images(path: str | Path, argument: str = "data") -> Floats:
-    """Reads grey images from a file of arrays.
+def read_images(path: str | Path, argument: str = "data") -> tuple[Array, Array | None]:
+    """Reads images from a file of arrays.
 
     Args:
         path: path of the file.
         argument: name of the path in errors.
 
     Returns:
-        Finite array of shape (number of images, height, width).
+        Finite array of shape (images, height, width), or (images, height, width, 3) of colour images; and another of
+        images for testing, where the file has arrays ``x_train`` and ``x_test``, or ``train`` and ``test``.
 
     Raises:
-        InputError: if the file is missing or corrupt, or if the array has another rank, is empty or is not finite.
+        InputError: if the file is missing or corrupt, or if an array has another rank, is empty or is not finite.
     """
     options = FileOptions()
     arrays = read_arrays(Path(path), options, argument)
-    values = _numbers(_chosen(arrays, options, path, argument), path, argument)
-    if values.ndim != 3 or values.size == 0:
-        raise InputError(argument, f"{path} of shape {values.shape}", "the shape images x height x width")
+    names = next((pair for pair in SPLIT_ARRAYS if arrays.keys() >= set(pair)), None)
+    if names is None:
+        return _images(_chosen(arrays, options, path, argument), path, argument), None
+    train, test = (read_arrays(Path(path), FileOptions(array=name), argument)[name] for name in names)
+    return _images(train, f"{path}, array {names[0]},", argument), _images(test, f"{path}, array {names[1]},", argument)
+
+
+def _images(values: Array, path: str | Path, argument: str) -> Array:
+    values = _checked(values, path, argument)
+    if (values.ndim != 3 and (values.ndim != 4 or values.shape[-1] != 3)) or values.size == 0:
+        problem = f"{path} of shape {values.shape}"
+        raise InputError(argument, problem, "the shape images x height x width, or images x height x width x 3")
     return values
 
 

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pyrocount.options import POSITIVE_NUMBER, USUAL, Accepted, UsedWith, listed
+from pyrocount.options import POSITIVE_NUMBER, POSITIVE_WHOLE_NUMBER, USUAL, Accepted, UsedWith, listed
 
 from .vision import SETS
 
 # Names of the data sets that need no file.
 NAMED = ("digits", "patches", *SETS)
 FROM_A_FILE = UsedWith("data", lambda facts: facts["data"] not in NAMED, "a file")
+OF_PATCHES = UsedWith("data", lambda facts: facts["data"] == "patches", "patches")
+# Fraction of the data that is held out, unless another one is given.
+TEST_FRACTION = 0.2
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,9 @@ class DataOptions:
     ] = "digits"
     data_dir: Annotated[
         str | None,
-        "folder in which torchvision keeps its sets, 'data' by default; for patches, a folder of images or an array "
-        "file of images, scikit-learn's photographs by default",
+        "folder in which torchvision keeps its sets, 'data' by default; for patches, a folder of images (van Hateren's "
+        ".iml too), torchvision's folder of CIFAR-10, or an array file of images, with a split of its own where it has "
+        "arrays x_train and x_test; scikit-learn's two photographs by default",
         UsedWith("data", lambda facts: facts["data"] in ("patches", *SETS), listed(["patches", *SETS])),
     ] = None
     download: Annotated[
@@ -101,7 +105,7 @@ class DataOptions:
     whiten: Annotated[
         bool,
         "whiten the images for patches, before their contrast is normalised",
-        UsedWith("data", lambda facts: facts["data"] == "patches", "patches"),
+        OF_PATCHES,
     ] = True
     flip: Annotated[bool, "mirror images from left to right at random in training"] = False
     exposure: Annotated[
@@ -112,13 +116,39 @@ class DataOptions:
     ] = None
     test_fraction: Annotated[
         float,
-        "fraction of the data that is held out for testing, where there is no official split",
+        "fraction of the data that is held out for testing, where there is no official split: of the observations, or "
+        "for patches of the images, or of the width of each with --split part; by default 0.2",
         Accepted(lambda value: 0 < value < 1, "a number between 0 and 1"),
-        UsedWith("data", lambda facts: facts["data"] not in ("patches", *SETS), "digits or a file"),
-    ] = 0.2
+        UsedWith("data", lambda facts: facts["data"] not in SETS, "digits, patches or a file"),
+    ] = USUAL
     split: Annotated[
         str,
         "observations that are held out: random ones (whole trials and groups, where these are known), random blocks "
-        "of consecutive ones (block), or those that a .npy or .csv file marks by 1 or test",
-        FROM_A_FILE,
-    ] = "random"
+        "of consecutive ones (block), or those that a .npy or .csv file marks by 1 or test; for patches, those of "
+        "whole images (image), or of the right part of every image (part); by default random, or image, but part of a "
+        "single image and of scikit-learn's photographs",
+        UsedWith("data", lambda facts: facts["data"] not in ("digits", *SETS), "patches or a file"),
+    ] = USUAL
+
+
+@dataclass(frozen=True)
+class PatchOptions:
+    """Options of the choice of patches of images."""
+
+    patches: Annotated[
+        int | None,
+        "number of patches for training, shared equally by the images; by default 40000, or all tiles",
+        POSITIVE_WHOLE_NUMBER,
+        OF_PATCHES,
+    ] = None
+    test_patches: Annotated[
+        int | None,
+        "number of held-out patches; by default 8000, or all tiles",
+        POSITIVE_WHOLE_NUMBER,
+        OF_PATCHES,
+    ] = None
+    tiles: Annotated[
+        bool,
+        "cut images into tiles that do not overlap, in place of patches at random positions",
+        OF_PATCHES,
+    ] = False

@@ -1,147 +1,173 @@
 """Patches of natural images, whitened and contrast-normalised."""
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from scipy import fft, ndimage
 
 from pyrocount.errors import InputError
 
-from .files import read_images
-from .paths import user_path
+from .images import Images, open_images
+from .options import TEST_FRACTION, PatchOptions
+from .splits import random_rows
+from .whitening import centred, normalise_contrast, whiten
 
 FloatArray = NDArray[np.float32]
+Numbers = NDArray[np.int64]
 
 # Width and height of a patch, in pixels.
 SIZE = 16
-# Numbers of patches for training and for testing, which are drawn from separate parts of every image.
+# Usual numbers of random patches for training and for testing.
 NUMBER, TEST_NUMBER = 40_000, 8_000
-# Fraction of the width of every image that is kept for testing.
-TEST_PART = 0.2
-# Cut-off of the low-pass filter, in cycles per pixel: Olshausen and Field's 200 cycles per image of 512 pixels.
-CUT_OFF = 0.39
-# Width of the edge that the filters spoil, and of the Gaussian window in which contrast is measured, in pixels.
-BORDER, CONTRAST_WIDTH = 8, 8.0
-
-# Endings of the names of image files.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
+# Width of the edge of an image, in pixels, from which no patches are cut.
+BORDER = 8
+# The same for small images, of which more would take too much: what the filters spoil most. Tiles fill a small image.
+SMALL_BORDER = 2
+# Height or width below which an image is small.
+SMALL = 64
 
 
-def load_patches(source: str | None, *, seed: int, whiten_images: bool) -> tuple[FloatArray, FloatArray]:
+def load_patches(
+    source: str | None,
+    *,
+    seed: int,
+    whiten_images: bool = True,
+    split: str | None = None,
+    test_fraction: float | None = None,
+    options: PatchOptions | None = None,
+) -> tuple[FloatArray, FloatArray]:
     """Loads training and test patches, each of shape (N, 1, 16, 16).
 
-    The right fifth of every image is kept for testing, so that no test patch overlaps a training patch.
+    Images are read one at a time, except those of an array file, and whitened and contrast-normalised as a whole before
+    they are cut. Patches never leave the inner part of an image, without an edge of 8 pixels. Of images of less than 64
+    pixels in height or width it is 2 pixels, or none with tiles; parts of images are always without 8.
 
     Args:
-        source: folder of images, or ``.npy`` or ``.npz`` file with an array (images, height, width); by default
-            scikit-learn's two sample photographs.
-        seed: random seed of the choice of patches.
+        source: source of the images, see ``open_images``.
+        seed: random seed of the choice of images for testing and of patches.
         whiten_images: whether to whiten the images before their contrast is normalised; False for images that are
             already whitened.
+        split: ``"image"``, which keeps whole images for testing, random ones or those of the source's own split; or
+            ``"part"``, which keeps the right part of every image; by default parts of a single image or of
+            scikit-learn's photographs, which are too few, and images of all others.
+        test_fraction: fraction of the images, or of the width of every image, that is kept for testing; by default a
+            fifth.
+        options: numbers of patches, which are shared equally by the images; and whether they are tiles.
 
     Raises:
-        InputError: naming ``data_dir``, if there are no images, or if one cannot be read or is too small.
+        InputError: naming ``data_dir``, if there are no images, or if one cannot be read or is too small; ``split``, if
+            there is one image alone, or parts of images that have a split of their own; ``test_fraction``, if it is
+            given for these; ``patches`` or ``test_patches``, if there are fewer tiles.
     """
-    images = _photographs() if source is None else _images(user_path(source, "data_dir"))
-    generator = np.random.default_rng(seed)
-    parts: tuple[list[FloatArray], list[FloatArray]] = ([], [])
-    for image in images:
-        prepared = normalise_contrast(whiten(image) if whiten_images else image - image.mean())
-        inner = prepared[BORDER:-BORDER, BORDER:-BORDER].astype(np.float32)
-        border = round((1 - TEST_PART) * inner.shape[1])
-        for part, into in zip((inner[:, :border], inner[:, border:]), parts, strict=True):
-            if min(part.shape) < SIZE:
-                smallest = f"{SIZE + 2 * BORDER} x {round(SIZE / TEST_PART) + 2 * BORDER}"
+    options = PatchOptions() if options is None else options
+    images, tested = open_images(source)
+    fraction = TEST_FRACTION if test_fraction is None else test_fraction
+    cut = _Cut(options.tiles, np.random.default_rng(seed))
+    usual = (None, None) if options.tiles else (NUMBER, TEST_NUMBER)
+    given = options.patches, options.test_patches
+    numbers = {
+        name: default if number is None else number
+        for name, number, default in zip(("patches", "test_patches"), given, usual, strict=True)
+    }
+    if tested is not None:
+        if split == "part":
+            raise InputError("split", f"'part' with {source}, which has a split of its own", "image")
+        if test_fraction is not None:
+            problem = f"{test_fraction} with {source}, which has a split of its own"
+            raise InputError("test_fraction", problem, "images without one")
+        rows = np.arange(len(images)), np.arange(len(tested))
+    elif split == "part" or (split is None and (source is None or len(images) == 1)):
+        return _from_parts(images, fraction, whiten_images, numbers, cut, str(source))
+    else:
+        if len(images) < 2:
+            raise InputError("split", f"{split!r} with {source} of one image", "part, or at least two images")
+        kept, held_out = random_rows(len(images), fraction, seed)
+        rows, tested = (np.sort(kept), np.sort(held_out)), images
+
+    def whole(images: Images, rows: Numbers, name: str) -> FloatArray:
+        shares = cut.shares(numbers[name], len(rows))
+        some = np.flatnonzero(shares)
+        inner = (_inner(image, options.tiles, str(source)) for image in _prepared(images, rows[some], whiten_images))
+        return cut.patches(inner, shares[some], name)
+
+    return whole(images, rows[0], "patches"), whole(tested, rows[1], "test_patches")
+
+
+def _from_parts(
+    images: Images, fraction: float, whiten_images: bool, numbers: dict[str, int | None], cut: "_Cut", source: str
+) -> tuple[FloatArray, FloatArray]:
+    """Returns patches of the left and of the right part of every image, so that none overlap."""
+    right: list[FloatArray] = []
+
+    def left() -> Iterator[FloatArray]:
+        for image in _prepared(images, np.arange(len(images)), whiten_images):
+            inner = image[BORDER:-BORDER, BORDER:-BORDER].astype(np.float32)
+            border = round((1 - fraction) * inner.shape[1])
+            if min(inner.shape[0], border, inner.shape[1] - border) < SIZE:
+                smallest = f"{SIZE + 2 * BORDER} x {round(SIZE / min(fraction, 1 - fraction)) + 2 * BORDER}"
                 problem = f"{source} with an image of {' x '.join(map(str, image.shape))} pixels"
-                raise InputError("data_dir", problem, f"images of at least {smallest} pixels")
-            into.append(part)
-    train, test = (_crops(part, number, generator) for part, number in zip(parts, (NUMBER, TEST_NUMBER), strict=True))
-    return train, test
+                expected = f"images of at least {smallest} pixels with --split part, or --split image"
+                raise InputError("data_dir", problem, expected)
+            right.append(inner[:, border:])
+            yield inner[:, :border]
+
+    shares = [cut.shares(number, len(images)) for number in numbers.values()]
+    train = cut.patches(left(), shares[0], "patches")
+    return train, cut.patches(iter(right), shares[1], "test_patches")
 
 
-def _crops(images: list[FloatArray], number: int, generator: np.random.Generator) -> FloatArray:
-    """Returns random patches, the same number from each image apart from the remainder."""
-    patches = []
-    for index, image in enumerate(images):
-        share = number // len(images) + (index < number % len(images))
+def _prepared(images: Images, chosen: Numbers, whiten_images: bool) -> Iterator[NDArray[np.float64]]:
+    """Yields images, whitened and contrast-normalised."""
+    for stack in images.stacks(chosen):
+        yield from normalise_contrast(whiten(stack) if whiten_images else centred(stack))
+
+
+def _inner(image: NDArray[np.float64], tiles: bool, source: str) -> FloatArray:
+    """Returns an image without the edge that the filters spoil."""
+    smallest = min(image.shape)
+    if smallest < SIZE:
+        problem = f"{source} with an image of {' x '.join(map(str, image.shape))} pixels"
+        raise InputError("data_dir", problem, f"images of at least {SIZE} x {SIZE} pixels")
+    border = BORDER
+    if smallest < SMALL:
+        border = 0 if tiles else min(SMALL_BORDER, (smallest - SIZE) // 2)
+    return image[border : image.shape[0] - border, border : image.shape[1] - border].astype(np.float32)
+
+
+class _Cut:
+    """Choice of patches of images: tiles of a regular grid, or random positions."""
+
+    def __init__(self, tiles: bool, generator: np.random.Generator) -> None:
+        self.tiles, self.generator = tiles, generator
+
+    def shares(self, number: int | None, images: int) -> Numbers:
+        """Returns the number of patches of each image; -1 for all tiles."""
+        if number is None:
+            return np.full(images, -1)
+        if number < images:
+            chosen = self.generator.choice(images, number, replace=False)
+            return np.bincount(chosen, minlength=images)
+        return number // images + (np.arange(images) < number % images)
+
+    def patches(self, images: Iterator[FloatArray], shares: Numbers, name: str) -> FloatArray:
+        """Returns the patches of images, shape (N, 1, 16, 16), some of each."""
+        choose = self._tiles if self.tiles else self._random
+        found = [choose(image, int(share), name) for image, share in zip(images, shares, strict=True)]
+        return np.concatenate(found)[:, None]
+
+    def _random(self, image: FloatArray, share: int, name: str) -> FloatArray:
         windows = np.lib.stride_tricks.sliding_window_view(image, (SIZE, SIZE))
-        rows, columns = (generator.integers(0, size, share) for size in windows.shape[:2])
-        patches.append(windows[rows, columns])
-    return np.concatenate(patches)[:, None]
+        rows, columns = (self.generator.integers(0, size, share) for size in windows.shape[:2])
+        return windows[rows, columns]
 
-
-def whiten(image: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Flattens the 1/f spectrum of a natural image and cuts off the highest frequencies, where noise prevails.
-
-    The filter is f exp(-(f / 0.39)^4), with f in cycles per pixel. It acts on the image reflected at its edges.
-
-    Args:
-        image: grey image, shape (height, width).
-
-    Returns:
-        Whitened image, shape (height, width), with mean 0 and variance 1 (variance 0 for a constant image).
-
-    Reference:
-        Olshausen and Field, Sparse Coding with an Overcomplete Basis Set, Vision Research 1997, section 3.
-    """
-    height, width = image.shape
-    mirrored = np.pad(np.asarray(image, np.float64) - np.mean(image), ((0, height), (0, width)), mode="symmetric")
-    frequency = np.hypot(fft.fftfreq(2 * height)[:, None], fft.rfftfreq(2 * width))
-    spectrum = fft.rfft2(mirrored) * frequency * np.exp(-((frequency / CUT_OFF) ** 4))
-    filtered = fft.irfft2(spectrum, mirrored.shape)[:height, :width]
-    filtered -= filtered.mean()
-    deviation = filtered.std()
-    return filtered / deviation if deviation > 0 else filtered
-
-
-def normalise_contrast(image: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Divides an image by its local standard deviation, and by no less than a tenth of that of the whole image.
-
-    Args:
-        image: whitened image, shape (height, width).
-
-    Returns:
-        Normalised image, shape (height, width).
-    """
-    squares = np.square(np.asarray(image, np.float64))
-    local = ndimage.gaussian_filter(squares, CONTRAST_WIDTH)
-    floor = 0.01 * squares.mean() + np.finfo(np.float64).tiny
-    return np.asarray(image / np.sqrt(np.maximum(local, 0) + floor), np.float64)
-
-
-def _photographs() -> list[NDArray[np.float64]]:
-    from sklearn.datasets import load_sample_images
-
-    return [_grey(np.asarray(image)) for image in load_sample_images().images]
-
-
-def _grey(image: NDArray[np.number]) -> NDArray[np.float64]:
-    """Returns the luminance of an image (height, width) or (height, width, channels of red, green, blue and more)."""
-    if image.ndim == 2:
-        return image.astype(np.float64)
-    return image[..., :3].astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-
-
-def _images(source: Path) -> list[NDArray[np.float64]]:
-    if source.is_dir():
-        paths = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not paths:
-            raise InputError(
-                "data_dir", f"{source}, which holds no images", f"image files ({', '.join(IMAGE_SUFFIXES)})"
-            )
-        return [_image(path) for path in paths]
-    if not source.exists():
-        raise InputError("data_dir", f"{source}, which does not exist", "a folder of images, or a .npy or .npz file")
-    return list(read_images(source, "data_dir").astype(np.float64))
-
-
-def _image(path: Path) -> NDArray[np.float64]:
-    try:
-        with Image.open(path) as image:
-            # These images have one channel of more than 8 bits, which a conversion to bytes would clip.
-            deep = image.mode.startswith(("I", "F"))
-            return _grey(np.asarray(image if deep else image.convert("RGB")))
-    except Exception as error:  # A damaged image may raise any exception.
-        raise InputError("data_dir", f"{path}, which cannot be read", "an intact image") from error
+    def _tiles(self, image: FloatArray, share: int, name: str) -> FloatArray:
+        """Returns tiles of a grid in the middle of an image: all of them, or a random choice."""
+        (down, top), (across, left) = ((size // SIZE, size % SIZE // 2) for size in image.shape)
+        grid = image[top : top + down * SIZE, left : left + across * SIZE].reshape(down, SIZE, across, SIZE)
+        tiles = grid.swapaxes(1, 2).reshape(-1, SIZE, SIZE)
+        if share < 0:
+            return tiles
+        if share > len(tiles):
+            problem = f"{share} for each image, with an image of {len(tiles)} tiles"
+            raise InputError(name, problem, f"at most {len(tiles)} for each image, or no --tiles")
+        return tiles[np.sort(self.generator.permutation(len(tiles))[:share])]

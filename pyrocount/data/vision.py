@@ -39,13 +39,39 @@ def load_vision(name: str, data_dir: str | None, download: bool) -> Images:
     Raises:
         InputError: naming ``data``, if torchvision is not installed, or if the set is missing or corrupt.
     """
-    root = user_path(data_dir or "data", "data_dir")
+    loader, where = SETS[name]
+    images: Images = _loaded(name, loader, where, user_path(data_dir or "data", "data_dir"), download)
+    return images
+
+
+def has_cifar(root: Path) -> bool:
+    """Returns whether torchvision finds CIFAR-10 or its archive in a root folder."""
+    return (root / SETS["cifar10-16"][1]).is_dir() or (root / CIFAR_ARCHIVE).is_file()
+
+
+def load_cifar(root: Path) -> tuple[Bytes, Bytes]:
+    """Loads the training and test images of CIFAR-10 at full size.
+
+    Args:
+        root: folder in which torchvision keeps the set.
+
+    Returns:
+        Colour images, bytes of shape (N, 32, 32, 3).
+
+    Raises:
+        InputError: naming ``data``, if torchvision is not installed, or if the set is corrupt.
+    """
+    train, test = _loaded("patches of CIFAR-10", _cifar_parts, SETS["cifar10-16"][1], root, False)
+    return train.data, test.data
+
+
+def _loaded(name: str, loader: Callable[[Any, str, bool], Any], where: str, root: Path, download: bool) -> Any:
+    """Returns what a loader makes of the files of a set below a root, or of their archives."""
     try:
         from torchvision import datasets
     except (ImportError, RuntimeError) as error:
         problem = f"{name}, for which torchvision is missing ({str(error).splitlines()[0]})"
         raise InputError("data", problem, 'an installation with it: pip install "pyrocount[vision]"') from error
-    loader, where = SETS[name]
     try:
         try:
             return loader(datasets, str(root), download)
@@ -134,9 +160,13 @@ def _idx(make: Callable[[Any, str, bool, bool], Any], transpose: bool = False) -
 
 def _cifar(datasets: Any, root: str, download: bool) -> Images:
     """Loads colour images of 16 x 16 pixels, each of which is the average of 2 x 2 original pixels."""
-    parts = [datasets.CIFAR10(root, train=part, download=download) for part in (True, False)]
+    parts = _cifar_parts(datasets, root, download)
     train, test = (_halved(part.data) for part in parts)
     return train, test, np.concatenate([part.targets for part in parts])
+
+
+def _cifar_parts(datasets: Any, root: str, download: bool) -> list[Any]:
+    return [datasets.CIFAR10(root, train=part, download=download) for part in (True, False)]
 
 
 def _halved(images: Bytes) -> Bytes:

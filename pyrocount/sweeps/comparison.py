@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from pyrocount.config import Config
-from pyrocount.data.options import FileOptions
+from pyrocount.data.options import FileOptions, PatchOptions
 from pyrocount.errors import InputError
 from pyrocount.metrics.intervals import student_margin
 from pyrocount.run import Run
@@ -27,7 +27,7 @@ LESS = (
 # Options in which compared runs agree.
 UNITS = (
     *("data", "data_dir", "scaling", "whiten", "exposure", "test_fraction", "split"),
-    *(item.name for item in fields(FileOptions)),
+    *(item.name for group in (FileOptions, PatchOptions) for item in fields(group)),
 )
 
 
