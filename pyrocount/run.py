@@ -94,7 +94,7 @@ class Run(Folder):
 
     @cached_property
     def config(self) -> Config:
-        """Returns the configuration.
+        """Returns the configuration; options that did not exist when the run was made have their defaults.
 
         Raises:
             InputError: if it is missing, corrupt or of another version, or naming an option that is out of range.
@@ -106,11 +106,7 @@ class Run(Folder):
         if unknown := options.keys() - all_options().keys():
             problem = f"{self.path.name}, whose config.json is of another version, with {', '.join(sorted(unknown))}"
             raise InputError("name", problem, "an intact run")
-        config = Config(**options)
-        if missing := config.options.keys() - options.keys():
-            problem = f"{self.path.name}, whose config.json is of another version, without {', '.join(sorted(missing))}"
-            raise InputError("name", problem, "an intact run")
-        return config
+        return Config(**options)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -267,8 +263,9 @@ class Run(Folder):
         """
         checkpoint = self.load_checkpoint()
         for name, value in config.identity().items():
-            if checkpoint["config"].get(name) != value:
-                problem = f"{self.path.name}, whose checkpoint.pt has {name} {checkpoint['config'].get(name)}"
+            known = checkpoint["config"].get(name, all_options()[name].default)
+            if known != value:
+                problem = f"{self.path.name}, whose checkpoint.pt has {name} {known}"
                 raise InputError("name", problem, f"a checkpoint of its own configuration, with {name} {value}")
         if checkpoint["data"] != data:
             problem = f"{config[DataOptions].data}, which has changed since the run began"
@@ -306,7 +303,9 @@ class Run(Folder):
         if about.pop("checksum", None) != checksum([weights, about]) or about.keys() != {"data", "config"}:
             problem = f"{self.path}, whose model.safetensors has changed since it was written"
             raise InputError("path", problem, "an intact run")
-        if about["config"] != json.loads(json.dumps(self._of_model())):
+        own = json.loads(json.dumps(self._of_model()))
+        defaults = {name: option.default for name, option in all_options().items() if name in own}
+        if defaults | about["config"] != own:
             problem = f"{self.path}, whose model.safetensors is of another configuration than its config.json"
             raise InputError("path", problem, "an intact run")
         return weights, about["data"]

@@ -6,6 +6,7 @@ import pytest
 import pyrocount
 from pyrocount.errors import InputError
 from pyrocount.inference.options import TrainingOptions
+from pyrocount.run import Run
 
 
 @pytest.fixture
@@ -46,4 +47,21 @@ def test_what_is_no_finished_run(tmp_path, run):
     (run / "summary.json").write_text("{}")
     (run / "metrics.csv").unlink()
     with pytest.raises(InputError, match=r"name: got run, whose metrics.csv cannot be read"):
+        pyrocount.load(run)
+
+
+def test_options_that_did_not_exist_when_a_run_was_made_have_their_defaults(run, monkeypatch):
+    new = ("weight_norm", "precision", "samples")
+    before, (weights, units) = Run(run).config, Run(run).load_weights()
+    of_model = {name: value for name, value in Run(run)._of_model().items() if name not in new}
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_of_model", lambda self: of_model)
+        Run(run).save_weights(weights, units)
+    options = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({name: value for name, value in options.items() if name not in new}))
+    assert pyrocount.load(run).config == before
+    # An option that is lost is no such option.
+    del options["latent_dim"]
+    (run / "config.json").write_text(json.dumps(options))
+    with pytest.raises(InputError, match=r"whose model.safetensors is of another configuration than its config.json"):
         pyrocount.load(run)

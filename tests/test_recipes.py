@@ -1,5 +1,7 @@
 """Recipes of published experiments."""
 
+import math
+
 import pytest
 
 from pyrocount import fit, sweep
@@ -81,3 +83,29 @@ def test_a_sweep_of_a_recipe_lacks_its_data_alone(capsys, tmp_path):
     arguments = ["--recipe=negbio-poisson-mnist", f"--data-dir={tmp_path}", f"--out={tmp_path}/runs", "--jobs=1"]
     assert sweep.main(arguments) == 1
     assert "failed: poisson-seed=0: data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("pvae-lin-lin-mc-mnist", -6, -4), ("pvae-conv-conv-poisson-mnist", -6, -2), ("ipvae-van-hateren", -6, -4)],
+)
+def test_first_log_rates_are_those_of_the_publications(name, low, high):
+    options = recipe(name).options
+    middle, spread = math.log(options["initial_rate"]), options["initial_spread"]
+    assert (middle - spread, middle + spread) == pytest.approx((low, high), abs=1e-3)
+
+
+def test_the_estimators_and_networks_of_the_poisson_vae_are_there_for_each_set():
+    for data in ("van-hateren", "cifar10-patches", "mnist"):
+        for networks in ("lin-lin", "conv-lin"):
+            for row in ("ex", "mc", "cubic", "st", "gaussian", "laplace", "categorical"):
+                assert f"pvae-{networks}-{row}-{data}" in NAMES
+    hard = Config(**recipe("pvae-lin-lin-hard-van-hateren").options).options
+    assert (hard["estimator"], hard["hard_after"], hard["indicator"]) == ("arrival", 0.5, "sigmoid")
+
+
+def test_the_publications_numbers_of_patches_are_whole_tiles():
+    """101 images give 80 for training and 21 to hold out, of 1344 tiles each."""
+    options = recipe("pvae-lin-lin-mc-van-hateren").options
+    held_out = round(101 * options["test_fraction"])
+    assert (options["patches"] / (101 - held_out), options["test_patches"] / held_out) == (1344, 1344)
