@@ -24,6 +24,7 @@ from pyrocount.data.options import DataOptions, FileOptions, PatchOptions
 from pyrocount.errors import InputError
 from pyrocount.folder import HOLDER, LOCK, Folder, plain_name
 from pyrocount.process.state import own_state
+from pyrocount.recipes.zoo import PREFIX, zoo_folder
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -198,13 +199,17 @@ class Run(Folder):
         """Returns shape, offset and scale of the training data, and whether they have an exposure."""
         return self.load_weights()[1]
 
-    def data(self) -> Dataset:
+    def data(self, data_dir: str | None = None) -> Dataset:
         """Loads the data that the run was trained and tested with.
+
+        Args:
+            data_dir: folder of the data, as of ``--data-dir``, where it is another than in training.
 
         Raises:
             InputError: naming ``data``, if they are no longer there or have changed.
         """
-        data, known = load_data(self.config), self.units.get("fingerprint")
+        config = self.config if data_dir is None else Config(**self.config.options | {"data_dir": data_dir})
+        data, known = load_data(config), self.units.get("fingerprint")
         if known is not None and fingerprint(data) != known:
             problem = f"{self.config[DataOptions].data}, which has changed since the run"
             raise InputError("data", problem, "the data that the run was fitted to")
@@ -328,9 +333,14 @@ class Run(Folder):
 def load(path: str | Path) -> Run:
     """Loads a run folder of ``python -m pyrocount.fit``, with its fitted model.
 
+    Args:
+        path: path of the folder; or ``"zoo/NAME"`` for a model of the zoo, which the package ``pyrocount-zoo`` brings.
+
     Raises:
         InputError: naming ``path`` or ``name``, if the folder holds no finished run, or one of another version.
     """
+    if str(path).startswith(PREFIX) and not Path(path).exists():
+        path = zoo_folder(str(path))
     run = Run(path)
     # All of it is read once here, so that a run that is not intact is refused at once.
     _ = run.backend, run.metrics, run.history

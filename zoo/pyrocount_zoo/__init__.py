@@ -1,0 +1,1 @@
+"""Small fitted models of pyrocount, a folder each; ``pyrocount.load("zoo/NAME")`` loads them."""
