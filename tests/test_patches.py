@@ -247,9 +247,13 @@ def test_some_tiles(numbered):
     assert np.bincount(train[:, 0]).tolist() == [3] * 5 + [2] * 5
     assert set(test[:, 1]) <= {8, 24, 40, 56}
     assert set(test[:, 2]) <= {11, 27, 43}
-    with pytest.raises(InputError, match=r"patches: got 5 for each image, with an image of 4 tiles, expected at most"):
+    with pytest.raises(
+        InputError, match=r"patches: got 50, 5 for each image, with an image of 4 tiles, expected at most 4"
+    ):
         cut(path, tiles=True, patches=50)
-    with pytest.raises(InputError, match=r"test_patches: got 13 for each image, with an image of 12 tiles, expected"):
+    with pytest.raises(
+        InputError, match=r"test_patches: got 25, 13 for each image, with an image of 12 tiles, expected"
+    ):
         cut(path, tiles=True, test_patches=25)
 
 
