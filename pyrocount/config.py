@@ -138,6 +138,19 @@ class Config(Options):
         return {name: value for name, value in self.options.items() if name not in places}
 
 
+def completed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of a run with those that were not there when it was made, with what it did.
+
+    Earlier runs with patches held out a part of every image.
+
+    >>> completed({"data": "patches", "data_dir": "photographs"})
+    {'data': 'patches', 'data_dir': 'photographs', 'tiles': False, 'split': 'part'}
+    """
+    if options.get("data") != "patches" or "tiles" in options:
+        return dict(options)
+    return {**options, "tiles": False} | ({"split": "part"} if "data_dir" in options else {})
+
+
 def all_options() -> dict[str, Option]:
     """Returns the declarations of the options of all models, by name."""
     of_models = (group for spec in MODELS.values() for group in spec.groups)

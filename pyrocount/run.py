@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pyrocount.backends import Backend, Evaluation, History, Model, build
-from pyrocount.config import Config, RunOptions, all_options
+from pyrocount.config import Config, RunOptions, all_options, completed
 from pyrocount.data import Dataset, Rows, load_dataset, parts
 from pyrocount.data.options import DataOptions, FileOptions, PatchOptions
 from pyrocount.errors import InputError
@@ -100,10 +100,7 @@ class Run(Folder):
         Raises:
             InputError: if it is missing, corrupt or of another version, or naming an option that is out of range.
         """
-        options = self.read_json("config.json")
-        if options.get("data") == "patches" and "tiles" not in options:
-            # Runs before there were such options held a part of every image out.
-            options |= {"tiles": False} | ({"split": "part"} if "data_dir" in options else {})
+        options = completed(self.read_json("config.json"))
         if unknown := options.keys() - all_options().keys():
             problem = f"{self.path.name}, whose config.json is of another version, with {', '.join(sorted(unknown))}"
             raise InputError("name", problem, "an intact run")
@@ -267,8 +264,9 @@ class Run(Folder):
             InputError: naming ``name`` or ``data``, if it is not.
         """
         checkpoint = self.load_checkpoint()
+        found = completed(checkpoint["config"])
         for name, value in config.identity().items():
-            known = checkpoint["config"].get(name, all_options()[name].default)
+            known = found.get(name, all_options()[name].default)
             if known != value:
                 problem = f"{self.path.name}, whose checkpoint.pt has {name} {known}"
                 raise InputError("name", problem, f"a checkpoint of its own configuration, with {name} {value}")
@@ -317,7 +315,7 @@ class Run(Folder):
 
     def _of_model(self) -> dict[str, Any]:
         """Returns the options that make the model; where its data are may change."""
-        places = {item.name for group in (DataOptions, FileOptions) for item in fields(group)}
+        places = {item.name for group in (DataOptions, FileOptions, PatchOptions) for item in fields(group)}
         return {name: value for name, value in self.config.identity().items() if name not in places}
 
     def save_posterior(self, tree: "DataTree") -> None:

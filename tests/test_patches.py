@@ -8,7 +8,8 @@ from pyrocount.data import images, load_dataset, normalise_contrast, patches, wh
 from pyrocount.data.options import PatchOptions
 from pyrocount.data.patches import BORDER, SIZE, SMALL_BORDER
 from pyrocount.errors import InputError
-from pyrocount.run import Run
+from pyrocount.fit import fit
+from pyrocount.run import load
 
 RNG = np.random.default_rng(0)
 
@@ -247,9 +248,13 @@ def test_some_tiles(numbered):
     assert np.bincount(train[:, 0]).tolist() == [3] * 5 + [2] * 5
     assert set(test[:, 1]) <= {8, 24, 40, 56}
     assert set(test[:, 2]) <= {11, 27, 43}
-    with pytest.raises(InputError, match=r"patches: got 5 for each image, with an image of 4 tiles, expected at most"):
+    with pytest.raises(
+        InputError, match=r"patches: got 50, 5 for each image, with an image of 4 tiles, expected at most 4"
+    ):
         cut(path, tiles=True, patches=50)
-    with pytest.raises(InputError, match=r"test_patches: got 13 for each image, with an image of 12 tiles, expected"):
+    with pytest.raises(
+        InputError, match=r"test_patches: got 25, 13 for each image, with an image of 12 tiles, expected"
+    ):
         cut(path, tiles=True, test_patches=25)
 
 
@@ -332,13 +337,25 @@ def test_bad_arrays_of_a_split_are_named(tmp_path):
         load_dataset("patches", data_dir=str(tmp_path / "split.npz"))
 
 
-@pytest.mark.parametrize("source", [{}, {"data_dir": "somewhere"}])
-def test_configurations_without_the_options_of_patches_are_those_of_parts(tmp_path, source):
-    config = Config(data="patches", **source)
-    run = Run(tmp_path)
-    earlier = {name: value for name, value in config.options.items() if name != "tiles"}
-    run.write_json("config.json", earlier)
-    assert run.config == Config(data="patches", **source, **({"split": "part"} if source else {}))
-    later = Run(tmp_path)
-    later.write_json("config.json", config.options)
-    assert later.config == config
+@pytest.mark.parametrize("given", [False, True])
+def test_runs_before_there_were_options_of_patches_go_on(tmp_path, monkeypatch, given):
+    """They held out a part of every image, and their configuration and checkpoint do not say so."""
+    images_in(tmp_path, RNG.integers(0, 255, (2, 64, 120), np.uint8))
+    monkeypatch.setattr("pyrocount.backends.Backend.draw", lambda *arguments: {})
+    source = {"data_dir": str(tmp_path), "split": "part"} if given else {}
+    small = {"model": "poisson", "encoder": "lin", "decoder": "lin", "latent_dim": 2, "epochs": 1, "batch_size": 4000}
+    run = fit(Config(data="patches", out=str(tmp_path / "runs"), name="run", **source, **small))
+
+    def earlier(options):
+        return {name: value for name, value in options.items() if name not in ("tiles", "split")}
+
+    run.write_json("config.json", earlier(run.config.options))
+    checkpoint = run.load_checkpoint()
+    run.save_checkpoint(checkpoint | {"config": earlier(checkpoint["config"])})
+    loaded = load(run.path)
+    assert loaded.config.options == run.config.options
+    np.testing.assert_array_equal(loaded.data().test, run.data().test)
+    loaded.matching_checkpoint(loaded.config, checkpoint["data"])
+    run.write_json("config.json", Config(**run.config.options | {"split": "image"}).options)
+    with pytest.raises(InputError, match="data: got patches, which has changed since the run"):
+        load(run.path).data()

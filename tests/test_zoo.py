@@ -83,7 +83,7 @@ def test_models_that_are_not_there(monkeypatch, tmp_path):
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setattr("pyrocount.recipes.zoo._places", list)
-    with pytest.raises(InputError, match=r"path: got zoo/digits-poisson, expected the package pyrocount_zoo, which pip"):
+    with pytest.raises(InputError, match="path: got zoo/digits-poisson, expected the package pyrocount_zoo"):
         pyrocount.load("zoo/digits-poisson")
 
 

@@ -1,6 +1,8 @@
 """Data sets split for training and testing, in the units that models see."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,13 +226,16 @@ def load_dataset(
     scaling = default_scaling(data) if scaling is None else scaling
     if scaling not in SCALINGS:
         raise InputError("scaling", repr(scaling), f"one of {', '.join(SCALINGS)}")
-    if data == "patches":
-        cut = load_patches(
-            data_dir, seed=seed, whiten_images=whiten, split=split, test_fraction=test_fraction, options=patches
-        )
-        raw = _Raw(cut[0], test=cut[1])
-    else:
-        raw = _load(data, data_dir, download, file)
+    cut = partial(
+        load_patches,
+        data_dir,
+        seed=seed,
+        whiten_images=whiten,
+        split=split,
+        test_fraction=test_fraction,
+        options=patches,
+    )
+    raw = _load(data, data_dir, download, file, cut)
     name = data if data in NAMED else Path(data).stem
     values, exposures = raw.values, raw.exposure
     if exposure is not None:
@@ -293,12 +298,21 @@ def _split(raw: _Raw, split: str, fraction: float, seed: int) -> tuple[NDArray[n
     return random_rows(number, fraction, seed)
 
 
-def _load(data: str, data_dir: str | None, download: bool, file: FileOptions | None) -> _Raw:
+def _load(
+    data: str,
+    data_dir: str | None,
+    download: bool,
+    file: FileOptions | None,
+    cut_patches: Callable[[], tuple[Array, Array]],
+) -> _Raw:
     if data == "digits":
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         return _Raw(digits.images.astype(np.float32)[:, None], labels=digits.target, limits=(0.0, 16.0))
+    if data == "patches":
+        train, test = cut_patches()
+        return _Raw(train, test=test)
     if data in SETS:
         images, tested, labels = load_vision(data, data_dir, download)
         return _Raw(images, labels=labels, test=tested, limits=(0.0, 255.0))

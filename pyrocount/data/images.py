@@ -76,7 +76,8 @@ def open_images(source: str | None) -> tuple[Images, Images | None]:
     if path.is_dir():
         paths = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
         if not paths:
-            raise InputError("data_dir", f"{path}, which holds no images", f"image files ({', '.join(SUFFIXES)})")
+            expected = f"image files ({', '.join(SUFFIXES)}), or the path of an array file"
+            raise InputError("data_dir", f"{path}, which holds no images", expected)
         return Images(paths), None
     if not path.exists():
         raise InputError("data_dir", f"{path}, which does not exist", "a folder of images, or a .npy or .npz file")

@@ -152,22 +152,22 @@ class _Cut:
     def patches(self, images: Iterator[FloatArray], shares: Numbers, name: str) -> FloatArray:
         """Returns the patches of images, shape (N, 1, 16, 16), some of each."""
         choose = self._tiles if self.tiles else self._random
-        found = [choose(image, int(share), name) for image, share in zip(images, shares, strict=True)]
+        found = []
+        for image, share in zip(images, shares, strict=True):
+            found.append(choose(image, share))
+            if len(found[-1]) < share:
+                problem = f"{shares.sum()}, {share} for each image, with an image of {len(found[-1])} tiles"
+                raise InputError(name, problem, f"at most {len(found[-1])} for each image, or no --tiles")
         return np.concatenate(found)[:, None]
 
-    def _random(self, image: FloatArray, share: int, name: str) -> FloatArray:
+    def _random(self, image: FloatArray, share: np.int64) -> FloatArray:
         windows = np.lib.stride_tricks.sliding_window_view(image, (SIZE, SIZE))
         rows, columns = (self.generator.integers(0, size, share) for size in windows.shape[:2])
         return windows[rows, columns]
 
-    def _tiles(self, image: FloatArray, share: int, name: str) -> FloatArray:
+    def _tiles(self, image: FloatArray, share: np.int64) -> FloatArray:
         """Returns tiles of a grid in the middle of an image: all of them, or a random choice."""
         (down, top), (across, left) = ((size // SIZE, size % SIZE // 2) for size in image.shape)
         grid = image[top : top + down * SIZE, left : left + across * SIZE].reshape(down, SIZE, across, SIZE)
         tiles = grid.swapaxes(1, 2).reshape(-1, SIZE, SIZE)
-        if share < 0:
-            return tiles
-        if share > len(tiles):
-            problem = f"{share} for each image, with an image of {len(tiles)} tiles"
-            raise InputError(name, problem, f"at most {len(tiles)} for each image, or no --tiles")
-        return tiles[np.sort(self.generator.permutation(len(tiles))[:share])]
+        return tiles if share < 0 else tiles[np.sort(self.generator.permutation(len(tiles))[:share])]
