@@ -25,9 +25,11 @@ from .fits import (
     trajectories,
 )
 from .recordings import channel_fits, loadings, raster, tuning
+from .responses import by_latent, sensitivity
 
 __all__ = [
     "amortization",
+    "by_latent",
     "channel_fits",
     "comparison",
     "convergence",
@@ -46,6 +48,7 @@ __all__ = [
     "restarts",
     "rootograms",
     "samples",
+    "sensitivity",
     "spike_raster",
     "training_curves",
     "trajectories",

@@ -9,6 +9,7 @@ from .generation import generation
 from .reconstruction import reconstruction
 from .recording import recording
 from .representation import representation
+from .sensitivity import sensitivity
 from .sparsity import sparsity
 
 SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
@@ -19,13 +20,16 @@ SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
     "co-smoothing": co_smoothing_suite,
     "sparsity": sparsity,
     "diagnostics": diagnostics,
+    "sensitivity": sensitivity,
 }
+# Suites that run only where they are asked for.
+ASKED_FOR = ("sensitivity",)
 
 
 def usual_suites(context: EvaluationContext) -> list[str]:
-    """Returns the names of the suites that have a meaning for a model and its data."""
+    """Returns the names of the suites that have a meaning for a model and its data, without those of ``ASKED_FOR``."""
     without = ("generation",) if context.is_recording else ("recording", "co-smoothing")
-    return [name for name in SUITES if name not in without]
+    return [name for name in SUITES if name not in (*without, *ASKED_FOR)]
 
 
-__all__ = ["SUITES", "EvaluationContext", "Result", "Table", "usual_suites"]
+__all__ = ["ASKED_FOR", "SUITES", "EvaluationContext", "Result", "Table", "usual_suites"]

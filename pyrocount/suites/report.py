@@ -25,6 +25,8 @@ CAPTIONS = {
     "calibration": "Simulation-based calibration of the latents",
     "rootogram": "Hanging rootograms",
     "restarts": "Latents of the restarts",
+    "sensitivity": "Latents silenced and stimulated",
+    "perturbations": "Mean changes of the decoded data, of the latents without which most is lost",
     "training": "Training",
 }
 STYLE = """
