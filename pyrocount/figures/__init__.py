@@ -8,6 +8,7 @@ from .checks import (
     rootograms,
     uniformity,
 )
+from .decisions import energy
 from .fits import (
     amortization,
     comparison,
@@ -35,6 +36,7 @@ __all__ = [
     "convergence",
     "count_histograms",
     "dictionary",
+    "energy",
     "gradient_estimators",
     "importance",
     "inference_curves",

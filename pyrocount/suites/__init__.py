@@ -5,6 +5,7 @@ from collections.abc import Callable
 from .base import EvaluationContext, Result, Table
 from .co_smoothing import co_smoothing_suite
 from .diagnostics import diagnostics
+from .energy import energy
 from .generation import generation
 from .reconstruction import reconstruction
 from .recording import recording
@@ -21,9 +22,10 @@ SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
     "sparsity": sparsity,
     "diagnostics": diagnostics,
     "sensitivity": sensitivity,
+    "energy": energy,
 }
 # Suites that run only where they are asked for.
-ASKED_FOR = ("sensitivity",)
+ASKED_FOR = ("sensitivity", "energy")
 
 
 def usual_suites(context: EvaluationContext) -> list[str]:

@@ -27,6 +27,7 @@ CAPTIONS = {
     "restarts": "Latents of the restarts",
     "sensitivity": "Latents silenced and stimulated",
     "perturbations": "Mean changes of the decoded data, of the latents without which most is lost",
+    "energy": "Spikes, and what fewer of them tell",
     "training": "Training",
 }
 STYLE = """
