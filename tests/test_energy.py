@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from contexts import context_of
 from scipy import stats
 
 from pyrocount.backends import as_backend
@@ -13,6 +12,7 @@ from pyrocount.models import make_vae
 from pyrocount.suites.energy import PARTS, energy
 
 from cases import within
+from contexts import context_of
 
 RNG = np.random.default_rng(0)
 

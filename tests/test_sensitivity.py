@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from contexts import context_of
 
 from pyrocount.backends import as_backend, derived_seed
 from pyrocount.data.dataset import from_array
 from pyrocount.metrics.sensitivity import carriers, rank_correlation, root_mean_square
 from pyrocount.models import make_vae
 from pyrocount.suites.sensitivity import sensitivity
+
+from contexts import context_of
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ from .checks import (
     rootograms,
     uniformity,
 )
-from .decisions import energy
+from .decisions import energy, reaction_time
 from .fits import (
     amortization,
     comparison,
@@ -45,6 +45,7 @@ __all__ = [
     "mean_variance",
     "over_latents",
     "raster",
+    "reaction_time",
     "reconstructions",
     "reconstructions_by_kind",
     "restarts",

@@ -7,6 +7,7 @@ from .co_smoothing import co_smoothing_suite
 from .diagnostics import diagnostics
 from .energy import energy
 from .generation import generation
+from .reaction_time import reaction_time
 from .reconstruction import reconstruction
 from .recording import recording
 from .representation import representation
@@ -23,9 +24,10 @@ SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
     "diagnostics": diagnostics,
     "sensitivity": sensitivity,
     "energy": energy,
+    "reaction-time": reaction_time,
 }
 # Suites that run only where they are asked for.
-ASKED_FOR = ("sensitivity", "energy")
+ASKED_FOR = ("sensitivity", "energy", "reaction-time")
 
 
 def usual_suites(context: EvaluationContext) -> list[str]:

@@ -28,6 +28,7 @@ CAPTIONS = {
     "sensitivity": "Latents silenced and stimulated",
     "perturbations": "Mean changes of the decoded data, of the latents without which most is lost",
     "energy": "Spikes, and what fewer of them tell",
+    "reaction_time": "Decisions from spikes in time: speed and accuracy, Hick's law, reaction times",
     "training": "Training",
 }
 STYLE = """
