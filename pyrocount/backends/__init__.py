@@ -3,6 +3,7 @@
 from .base import Backend, History, Model, derived_seed
 from .draws import Course, Draws
 from .evaluation import Curves, Evaluation
+from .exciting_inputs import exciting_inputs
 from .factory import as_backend, build
 from .posterior import to_arviz
 
@@ -17,5 +18,6 @@ __all__ = [
     "as_backend",
     "build",
     "derived_seed",
+    "exciting_inputs",
     "to_arviz",
 ]

@@ -54,6 +54,7 @@ def by_latent(rows: Mapping[str, Array], names: Sequence[str], *, signed: Sequen
     """
     first = next(iter(rows.values()))
     scaled = {kind: _signed(part) if kind in signed else part for kind, part in rows.items()}
+    plain = [part for kind, part in rows.items() if kind not in signed]
     if first.ndim == 2:
         figure, axes = grid(len(first), 4, width=2.2, height=1.4, below=0.45)
         colors = [FIRST, SECOND, DATA]
@@ -68,10 +69,9 @@ def by_latent(rows: Mapping[str, Array], names: Sequence[str], *, signed: Sequen
             axis.set_axis_off()
         legend(figure, list(zip(scaled, colors, strict=False)))
         figure.supxlabel("channel", fontsize=8)
-        if signed:
+        if not plain:
             figure.supylabel("changes over their largest magnitude", fontsize=8)
         return figure
-    plain = [part for kind, part in rows.items() if kind not in signed]
     low, high = (min(map(np.min, plain)), max(map(np.max, plain))) if plain else (-1.0, 1.0)
     shown = [(low + high) / 2 + (high - low) / 2 * part if kind in signed else part for kind, part in scaled.items()]
     figure = mosaic(np.concatenate(shown), len(first), (float(low), float(high)), labels=list(rows))

@@ -1,4 +1,4 @@
-"""Metrics of what changes when latents are perturbed."""
+"""Metrics of what latents do to data, and data to latents."""
 
 from typing import Any
 
@@ -45,3 +45,15 @@ def rank_correlation(first: Array, second: Array) -> float:
     if min(np.ptp(first), np.ptp(second)) == 0:
         return float("nan")
     return float(stats.spearmanr(first, second).statistic)
+
+
+def cosines(first: Array, second: Array) -> Array:
+    """Returns the cosine of the angle of each pair of a row, shape (N,), from arrays (N, \\*shape); 0 where one is 0.
+
+    >>> cosines(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[2.0, 2.0], [1.0, 1.0]])).round(4).tolist()
+    [0.7071, 0.0]
+    """
+    flat = [part.reshape(len(part), -1).astype(np.float64) for part in (first, second)]
+    lengths = np.prod([np.linalg.norm(part, axis=1) for part in flat], axis=0)
+    products: Array = (flat[0] * flat[1]).sum(1)
+    return np.divide(products, lengths, out=np.zeros(len(first)), where=lengths > 0)

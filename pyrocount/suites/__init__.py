@@ -6,6 +6,7 @@ from .base import EvaluationContext, Result, Table
 from .co_smoothing import co_smoothing_suite
 from .diagnostics import diagnostics
 from .energy import energy
+from .exciting_inputs import exciting_inputs_suite
 from .generation import generation
 from .reaction_time import reaction_time
 from .reconstruction import reconstruction
@@ -25,9 +26,10 @@ SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
     "sensitivity": sensitivity,
     "energy": energy,
     "reaction-time": reaction_time,
+    "exciting-inputs": exciting_inputs_suite,
 }
 # Suites that run only where they are asked for.
-ASKED_FOR = ("sensitivity", "energy", "reaction-time")
+ASKED_FOR = ("sensitivity", "energy", "reaction-time", "exciting-inputs")
 
 
 def usual_suites(context: EvaluationContext) -> list[str]:

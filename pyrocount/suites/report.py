@@ -29,6 +29,7 @@ CAPTIONS = {
     "perturbations": "Mean changes of the decoded data, of the latents without which most is lost",
     "energy": "Spikes, and what fewer of them tell",
     "reaction_time": "Decisions from spikes in time: speed and accuracy, Hick's law, reaction times",
+    "exciting_inputs": "Inputs that excite latents most, and what the latents add to the data",
     "training": "Training",
 }
 STYLE = """
