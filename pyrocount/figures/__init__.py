@@ -9,6 +9,7 @@ from .checks import (
     uniformity,
 )
 from .decisions import energy, reaction_time
+from .dynamics import latency, serial_dependence
 from .fits import (
     amortization,
     comparison,
@@ -41,6 +42,7 @@ __all__ = [
     "importance",
     "inference_curves",
     "information",
+    "latency",
     "loadings",
     "mean_variance",
     "over_latents",
@@ -52,6 +54,7 @@ __all__ = [
     "rootograms",
     "samples",
     "sensitivity",
+    "serial_dependence",
     "spike_raster",
     "training_curves",
     "trajectories",

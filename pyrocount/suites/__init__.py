@@ -8,11 +8,13 @@ from .diagnostics import diagnostics
 from .energy import energy
 from .exciting_inputs import exciting_inputs_suite
 from .generation import generation
+from .latency import latency
 from .reaction_time import reaction_time
 from .reconstruction import reconstruction
 from .recording import recording
 from .representation import representation
 from .sensitivity import sensitivity
+from .serial_dependence import serial_dependence
 from .sparsity import sparsity
 
 SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
@@ -27,9 +29,11 @@ SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
     "energy": energy,
     "reaction-time": reaction_time,
     "exciting-inputs": exciting_inputs_suite,
+    "serial-dependence": serial_dependence,
+    "latency": latency,
 }
 # Suites that run only where they are asked for.
-ASKED_FOR = ("sensitivity", "energy", "reaction-time", "exciting-inputs")
+ASKED_FOR = ("sensitivity", "energy", "reaction-time", "exciting-inputs", "serial-dependence", "latency")
 
 
 def usual_suites(context: EvaluationContext) -> list[str]:

@@ -30,6 +30,8 @@ CAPTIONS = {
     "energy": "Spikes, and what fewer of them tell",
     "reaction_time": "Decisions from spikes in time: speed and accuracy, Hick's law, reaction times",
     "exciting_inputs": "Inputs that excite latents most, and what the latents add to the data",
+    "serial_dependence": "What is left of the input before",
+    "latency": "Responses by contrast, and their latency",
     "training": "Training",
 }
 STYLE = """
