@@ -3,7 +3,7 @@
 from .base import Backend, History, Model, derived_seed
 from .draws import Course, Draws
 from .evaluation import Curves, Evaluation
-from .exciting_inputs import exciting_inputs
+from .excitation import exciting_inputs
 from .factory import as_backend, build
 from .posterior import to_arviz
 
