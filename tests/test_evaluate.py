@@ -268,3 +268,17 @@ def test_without_the_extra_the_rest_runs(run, monkeypatch):
     assert code == 0
     for suite, name in (("reconstruction", "ssim"), ("generation", "fid"), ("diagnostics", "k-hat")):
         assert any(name in remark and "pyrocount[evaluate]" in remark for remark in found[suite]["remarks"])
+
+
+def test_suites_that_are_asked_for(run):
+    code, out, err, found, path = run(POISSON, f"{QUICK} --suite {','.join(ASKED_FOR)}")
+    assert code == 0
+    assert set(found) == set(ASKED_FOR)
+    steps = {"serial-dependence", "latency"}
+    assert {name for name, suite in found.items() if suite["remarks"] and not suite["metrics"]} == steps
+    assert err.count("a model that infers without steps, expected a model of iterative inference") == len(steps)
+    names = [name for suite in found.values() for name in suite["figures"]]
+    assert {"sensitivity", "perturbations", "energy", "reaction_time", "exciting_inputs"} == set(names)
+    assert all((path / "figures" / f"{name}.png").is_file() for name in names)
+    assert "spikes_per_observation" in out
+    assert 'id="reaction-time"' in (path / "report.html").read_text()
