@@ -49,10 +49,9 @@ def _accuracy(context: EvaluationContext, result: Result, counts: Array) -> tupl
     model, data, labels = context.model, context.data, context.test_labels
     if labels is None or data.train_labels is None:
         raise InputError("data", f"{data.name} without labels", "labels, in an array 'labels' of the file")
-    x, exposure = context.training()
-    windows = None if exposure is None else exposure[:PROBED]
+    x, exposure = context.training(PROBED)
     seed = derived_seed(context.seed, 9)
-    z = model.draws(x[:PROBED], windows, samples=1, seed=seed, progress=context.progress).z[0]
+    z = model.draws(x, exposure, samples=1, seed=seed, progress=context.progress).z[0]
     train_labels = data.train_labels[: len(z)]
     rng, found = np.random.default_rng(seed), []
     for part in PARTS:

@@ -11,6 +11,8 @@ from .base import EvaluationContext, Result, Table, mean_over
 
 # Numbers of latents, the most informative, and of held-out observations for each.
 LATENTS, BEST = 12, 3
+# Largest number of training observations for the mean, the distances from it and the range of values.
+TRAINED = 5000
 # Least count of an input: the encoder takes roots of counts, whose slope is infinite at 0.
 LEAST = 0.01
 
@@ -27,7 +29,7 @@ def exciting_inputs_suite(context: EvaluationContext) -> Result:
     responses = context.evaluation.posterior_mean[:, latents].astype(np.float64)
     middle, spread = responses.mean(0), np.maximum(responses.std(0), 1e-12)
     best = np.argsort(-responses, axis=0)[:BEST]
-    train, exposure = context.training()
+    train, exposure = context.training(TRAINED)
     mean: Array = np.asarray(np.nanmean(train, 0, dtype=np.float64), x.dtype)
     atoms = model.dictionary()[latents]
     shown = np.where(np.isnan(x), mean, x)[best]

@@ -15,6 +15,8 @@ from .serial_dependence import require_plain
 CONTRASTS = (0.1, 0.2, 0.5, 1.0)
 # Numbers of steps and observations.
 STEPS, OBSERVATIONS = 100, 200
+# Largest number of training observations over which the mean is taken.
+AVERAGED = 5000
 # A latent responds to an observation where its last rate is this multiple of that at no contrast, and this count.
 MULTIPLE, LEAST = 2.0, 0.1
 # Number of bootstrap samples, and their quantiles at the ends of an interval.
@@ -35,7 +37,7 @@ def latency(context: EvaluationContext) -> Result:
             raise InputError("data", f"{context.data.name}, counts", "real values, whose contrast can be changed")
         require_plain(context)
         x = context.data.test_view[context.rows[:OBSERVATIONS]]
-        mean = context.training()[0].mean(0, dtype=np.float64).astype(x.dtype)
+        mean = context.training(AVERAGED)[0].mean(0, dtype=np.float64).astype(x.dtype)
         at_rest, driven = (_last_rates(context, mean + contrast * (x - mean)) for contrast in (0.0, 1.0))
         responsive = (driven >= MULTIPLE * at_rest) & (driven >= LEAST)
         known = responsive.any(1)

@@ -46,10 +46,9 @@ def reaction_time(context: EvaluationContext) -> Result:
         labels = context.test_labels
         if labels is None or data.train_labels is None:
             raise InputError("data", f"{data.name} without labels", "labels, in an array 'labels' of the file")
-        x, exposure = context.training()
-        windows = None if exposure is None else exposure[:EXEMPLARS]
+        x, exposure = context.training(EXEMPLARS)
         seed = derived_seed(context.seed, 10)
-        exemplars = model.evaluate(x[:EXEMPLARS], windows, seed=seed).posterior_mean
+        exemplars = model.evaluate(x, exposure, seed=seed).posterior_mean
         known = data.train_labels[: len(exemplars)]
         number = len(np.unique(known))
         if number < 4:

@@ -71,7 +71,7 @@ def _labels(context: EvaluationContext, result: Result, carried: Array, anew: Ar
     data, labels = context.data, context.test_labels
     if labels is None or data.train_labels is None:
         raise InputError("data", f"{data.name} without labels", "labels, in an array 'labels' of the file")
-    train = context.training()[0][:PROBED]
+    train = context.training(PROBED)[0]
     known = data.train_labels[: len(train)]
     codes = np.concatenate(
         [
