@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pyrocount.backends.devices import DEVICES
 from pyrocount.command_line import Parser, run_command
-from pyrocount.suites import SUITES
+from pyrocount.suites import ASKED_FOR, SUITES
 from pyrocount.suites.run import CODED, Request, evaluate_run
 
 
@@ -30,7 +30,7 @@ def _parser() -> Parser:
         "--suite",
         metavar="SUITES",
         help=f"some of {','.join(SUITES)}, with commas between; earlier results of the others stay (default: all that "
-        "have a meaning for the data)",
+        f"have a meaning for the data, but {', '.join(ASKED_FOR)})",
     )
     parser.add_argument(
         "--observations",

@@ -96,6 +96,9 @@ class Enumerated(Backend):
     def mean_of_code(self, code):
         raise NotImplementedError
 
+    def decoded(self, z, x, exposure=None):
+        raise NotImplementedError
+
 
 def context(backend, checked=500):
     _, _, x = backend.prior_draws(checked, seed=3)

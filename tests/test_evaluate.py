@@ -9,7 +9,7 @@ import torch
 
 from pyrocount import evaluate
 from pyrocount.run import Run
-from pyrocount.suites import SUITES
+from pyrocount.suites import ASKED_FOR, SUITES
 
 QUICK = "--samples 100 --checked 40 --train-observations 300"
 
@@ -59,7 +59,7 @@ def test_all_suites_of_a_vae(run):
     code, out, err, found, path = run(POISSON, f"{QUICK} --images 300")
     assert code == 0
     assert out.splitlines()[-1] == str(path / "report.html")
-    assert set(found) == set(SUITES) - {"recording", "co-smoothing"}
+    assert set(found) == set(SUITES) - {"recording", "co-smoothing", *ASKED_FOR}
     assert all(suite["seconds"] > 0 for suite in found.values())
     assert "reconstruction ..." in err
 
@@ -268,3 +268,17 @@ def test_without_the_extra_the_rest_runs(run, monkeypatch):
     assert code == 0
     for suite, name in (("reconstruction", "ssim"), ("generation", "fid"), ("diagnostics", "k-hat")):
         assert any(name in remark and "pyrocount[evaluate]" in remark for remark in found[suite]["remarks"])
+
+
+def test_suites_that_are_asked_for(run):
+    code, out, err, found, path = run(POISSON, f"{QUICK} --suite {','.join(ASKED_FOR)}")
+    assert code == 0
+    assert set(found) == set(ASKED_FOR)
+    steps = {"serial-dependence", "latency"}
+    assert {name for name, suite in found.items() if suite["remarks"] and not suite["metrics"]} == steps
+    assert err.count("a model that infers without steps, expected a model of iterative inference") == len(steps)
+    names = [name for suite in found.values() for name in suite["figures"]]
+    assert {"sensitivity", "perturbations", "energy", "reaction_time", "exciting_inputs"} == set(names)
+    assert all((path / "figures" / f"{name}.png").is_file() for name in names)
+    assert "spikes_per_observation" in out
+    assert 'id="reaction-time"' in (path / "report.html").read_text()

@@ -176,3 +176,30 @@ def test_curves_that_run_away_leave_the_rest_to_see():
     low, high = fit.get_ylim()
     assert low == -0.5
     assert 0.9 < high <= 1.05
+
+
+def test_a_column_a_latent_and_a_row_a_kind():
+    data, changes = RNG.random((4, 1, 5, 5)).astype(np.float32), RNG.normal(size=(4, 1, 5, 5)).astype(np.float32)
+    figure = figures.by_latent({"held out": data, "decoder": changes}, list("abcd"), signed=["decoder"])
+    images = tiles(figure, 5, 5)
+    assert len(images) == 8
+    low, high = data.min(), data.max()
+    np.testing.assert_allclose(images[1][..., 0], (data[1, 0] - low) / (high - low), atol=1e-5)
+    # A change is scaled by itself, with 0 in the middle.
+    expected = 0.5 + changes[2, 0] / np.abs(changes[2]).max() / 2
+    np.testing.assert_allclose(images[6][..., 0], expected, atol=1e-5)
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["held out", "decoder"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == list("abcd")
+
+
+def test_a_panel_a_latent_where_data_are_curves():
+    curves = RNG.normal(size=(3, 9))
+    figure = figures.by_latent(
+        {"one spike": curves, "silenced": -curves}, list("abc"), signed=["one spike", "silenced"]
+    )
+    panels = [axis for axis in figure.axes if axis.lines]
+    assert [axis.get_title() for axis in panels] == list("abc")
+    for axis, curve in zip(panels, curves, strict=True):
+        np.testing.assert_allclose(axis.lines[0].get_ydata(), curve / np.abs(curve).max())
+        np.testing.assert_allclose(axis.lines[1].get_ydata(), -axis.lines[0].get_ydata())

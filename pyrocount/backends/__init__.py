@@ -1,12 +1,15 @@
 """Models, fresh or fitted, whichever way they infer: one contract, in Pyro and in JAX."""
 
-from .base import Backend, Draws, History, Model, derived_seed
+from .base import Backend, History, Model, derived_seed
+from .draws import Course, Draws
 from .evaluation import Curves, Evaluation
+from .excitation import exciting_inputs
 from .factory import as_backend, build
 from .posterior import to_arviz
 
 __all__ = [
     "Backend",
+    "Course",
     "Curves",
     "Draws",
     "Evaluation",
@@ -15,5 +18,6 @@ __all__ = [
     "as_backend",
     "build",
     "derived_seed",
+    "exciting_inputs",
     "to_arviz",
 ]

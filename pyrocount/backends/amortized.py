@@ -26,8 +26,9 @@ from pyrocount.models.vae import as_event
 from .amortization_gap import posterior_gap
 from .amortized_evaluation import dictionary, evaluate, evaluation_mode
 from .amortized_training import train
-from .base import Backend, Draws, History, derived_seed
+from .base import Backend, History, derived_seed
 from .devices import torch_device
+from .draws import Draws
 from .evaluation import Array, Evaluation, in_batches
 
 # Relaxed samples of an observation, and observations at a time, for the likelihood of relaxed samples.
@@ -183,6 +184,15 @@ class AmortizedBackend(Backend):
         with evaluation_mode(vae, seed):
             observed = vae.observed(latents, windows)
             return observed.mean.cpu().numpy(), observed.sample().cpu().numpy()
+
+    @torch.no_grad()
+    def decoded(self, z: Array, x: Array, exposure: Array | None = None) -> tuple[Array, Array]:
+        """Returns means of the data given latents, and the negative log likelihood of the data."""
+        vae, (data, windows) = self.model, self.tensors(x, exposure)
+        with evaluation_mode(vae, seed=0):
+            observed = vae.observed(self.tensors(z)[0], windows)
+            nll = -pointwise_log_likelihood(observed, data).flatten(1).sum(1)
+        return observed.mean.cpu().numpy(), nll.cpu().numpy()
 
     @torch.no_grad()
     def mean_of_code(self, code: Array) -> Array:

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from inspect import isfunction
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
@@ -24,6 +23,7 @@ from pyrocount.models import VAE, Likelihood, likelihood_name
 from pyrocount.models.options import LikelihoodOptions, RelaxationOptions
 from pyrocount.process.state import own_state
 
+from .draws import Course, Draws
 from .evaluation import Array, Evaluation, in_batches, joined
 from .marginal import Marginal
 
@@ -46,38 +46,6 @@ DRAWN, GENERATED = 100, 60
 KEPT = 1000
 # Draws of the prior for the mean of each latent.
 PRIOR_DRAWS = 1000
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Exact posterior samples, S of each of N observations.
-
-    Attributes:
-        z: latents, shape (S, N, K); whole numbers for latent counts.
-        log_likelihood: log p(x | z), in nats, shape (S, N).
-        log_prior: log p(z), in nats, shape (S, N).
-        log_posterior: log q(z | x), in nats, shape (S, N).
-        replicates: data drawn given each sample, shape (S, N, \\*shape), where they were asked for; NaN where the data
-            are missing.
-        pointwise_log_likelihood: log p of each datum given z, in nats, shape (S, N, \\*shape), where replicates were
-            asked for.
-    """
-
-    z: Array
-    log_likelihood: Array
-    log_prior: Array
-    log_posterior: Array
-    replicates: Array | None = None
-    pointwise_log_likelihood: Array | None = None
-
-    @property
-    def log_weights(self) -> Array:
-        """Returns the log importance weights log p(x, z) - log q(z | x), in nats, shape (S, N)."""
-        return self.log_likelihood + self.log_prior - self.log_posterior
-
-    def arrays(self) -> dict[str, Array]:
-        """Returns the arrays that are there, by name."""
-        return {name: part for name, part in vars(self).items() if part is not None}
 
 
 class Backend(ABC):
@@ -395,6 +363,24 @@ class Backend(ABC):
     @abstractmethod
     def _generate(self, z: Array, exposure: Array | None, seed: int) -> tuple[Array, Array]:
         """Returns the means of the data given latents, and drawn data."""
+
+    @abstractmethod
+    def decoded(self, z: Array, x: Array, exposure: Array | None = None) -> tuple[Array, Array]:
+        """Returns means of the data given latents, shape (N, \\*shape), and the NLL of the data, in nats, shape (N,).
+
+        Args:
+            z: latents, shape (N, K).
+            x: observations, shape (N, \\*shape).
+            exposure: length of each observation's window, shape (N,), for likelihoods of counts.
+        """
+
+    def course(self, frames: Array, *, steps: int, seed: int = 0) -> Course:
+        """Infers the latents of frames (S, N, \\*shape), the state being carried over; returns all S * steps steps.
+
+        Raises:
+            InputError: naming ``RUN``, if inference has no steps.
+        """
+        raise InputError("RUN", "a model that infers without steps", "a model of iterative inference")
 
     @abstractmethod
     def mean_of_code(self, code: Array) -> Array:

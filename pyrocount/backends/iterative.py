@@ -20,8 +20,9 @@ from pyrocount.models import LIKELIHOODS, MODELS
 from pyrocount.models.iterative import IterativeModel, Parameters
 from pyrocount.process import group
 
-from .base import Backend, Draws, History
+from .base import Backend, History
 from .devices import jax_device
+from .draws import Course, Draws
 from .evaluation import Array, Evaluation
 from .iterative_evaluation import evaluate_iterative
 from .iterative_model import Iterative, as_array, with_parameters
@@ -185,6 +186,18 @@ class IterativeBackend(Backend):
         observed = own.model.observation_distribution(own.parameters, as_array(z), windows)
         return np.asarray(observed.mean), np.asarray(observed.sample(jax.random.key(seed)))
 
+    def decoded(self, z: Array, x: Array, exposure: Array | None = None) -> tuple[Array, Array]:
+        """Returns means of the data given latents, and the negative log likelihood of the data."""
+        own, data = self.model, [as_array(part) for part in (x, exposure) if part is not None]
+        observed = own.model.observation_distribution(own.parameters, as_array(z), *data[1:])
+        pointwise = _pointwise(observed, data[0])
+        return np.asarray(observed.mean), -np.asarray(pointwise.reshape(len(x), -1).sum(1))
+
+    def course(self, frames: Array, *, steps: int, seed: int = 0) -> Course:
+        """Infers the latents of frames, the state being carried over from each to the next."""
+        code, rate, z = self.model.follow(frames, steps=steps, seed=seed, record=_course).trajectory
+        return Course(code - np.asarray(self._prior()), rate, z)
+
     def mean_of_code(self, code: Array) -> Array:
         """Returns means of the data at the mean latents of posteriors with these codes."""
         own, potential = self.model, jnp.asarray(code) + self._prior()
@@ -229,12 +242,21 @@ def _one_sample(
     posterior = family.distribution(potentials).to_event(1)
     z = posterior.sample(key_z)
     observed = model.observation_distribution(parameters, z, exposure)
-    known = ~jnp.isnan(x)
-    pointwise = jnp.where(known, observed.log_prob(jnp.where(known, x, 0.0)), 0.0)
+    pointwise = _pointwise(observed, x)
     log_likelihood = pointwise.reshape(len(x), -1).sum(1)
     log_posterior = posterior.log_prob(z) if has_density else jnp.zeros_like(log_likelihood)
     drawn = z, log_likelihood, model.prior(parameters).to_event(1).log_prob(z), log_posterior
     return (*drawn, observed.sample(key_x).astype(x.dtype), pointwise) if replicate else drawn
+
+
+def _pointwise(observed: Any, x: jax.Array) -> jax.Array:
+    """Returns the log likelihood of each datum; 0 where it is missing."""
+    known = ~jnp.isnan(x)
+    return jnp.where(known, observed.log_prob(jnp.where(known, x, 0.0)), 0.0)
+
+
+def _course(state: State, snapshot: Snapshot, *data: jax.Array) -> tuple[jax.Array, ...]:
+    return _first(snapshot.potentials), snapshot.rate, snapshot.z
 
 
 def _nothing(state: State, snapshot: Snapshot, *data: jax.Array) -> tuple[()]:

@@ -9,6 +9,8 @@ from .checks import (
     uniformity,
 )
 from .comparisons import comparison, relations
+from .decisions import energy, reaction_time
+from .dynamics import latency, serial_dependence
 from .fits import (
     amortization,
     convergence,
@@ -24,27 +26,34 @@ from .fits import (
     trajectories,
 )
 from .recordings import channel_fits, loadings, raster, tuning
+from .responses import by_latent, sensitivity
 
 __all__ = [
     "amortization",
+    "by_latent",
     "channel_fits",
     "comparison",
     "convergence",
     "count_histograms",
     "dictionary",
+    "energy",
     "gradient_estimators",
     "importance",
     "inference_curves",
     "information",
+    "latency",
     "loadings",
     "mean_variance",
     "raster",
+    "reaction_time",
     "reconstructions",
     "reconstructions_by_kind",
     "relations",
     "restarts",
     "rootograms",
     "samples",
+    "sensitivity",
+    "serial_dependence",
     "spike_raster",
     "training_curves",
     "trajectories",

@@ -5,10 +5,16 @@ from collections.abc import Callable
 from .base import EvaluationContext, Result, Table
 from .co_smoothing import co_smoothing_suite
 from .diagnostics import diagnostics
+from .energy import energy
+from .exciting_inputs import exciting_inputs_suite
 from .generation import generation
+from .latency import latency
+from .reaction_time import reaction_time
 from .reconstruction import reconstruction
 from .recording import recording
 from .representation import representation
+from .sensitivity import sensitivity
+from .serial_dependence import serial_dependence
 from .sparsity import sparsity
 
 SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
@@ -19,13 +25,21 @@ SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
     "co-smoothing": co_smoothing_suite,
     "sparsity": sparsity,
     "diagnostics": diagnostics,
+    "sensitivity": sensitivity,
+    "energy": energy,
+    "reaction-time": reaction_time,
+    "exciting-inputs": exciting_inputs_suite,
+    "serial-dependence": serial_dependence,
+    "latency": latency,
 }
+# Suites that run only where they are asked for.
+ASKED_FOR = ("sensitivity", "energy", "reaction-time", "exciting-inputs", "serial-dependence", "latency")
 
 
 def usual_suites(context: EvaluationContext) -> list[str]:
-    """Returns the names of the suites that have a meaning for a model and its data."""
+    """Returns the names of the suites that have a meaning for a model and its data, without those of ``ASKED_FOR``."""
     without = ("generation",) if context.is_recording else ("recording", "co-smoothing")
-    return [name for name in SUITES if name not in without]
+    return [name for name in SUITES if name not in (*without, *ASKED_FOR)]
 
 
-__all__ = ["SUITES", "EvaluationContext", "Result", "Table", "usual_suites"]
+__all__ = ["ASKED_FOR", "SUITES", "EvaluationContext", "Result", "Table", "usual_suites"]

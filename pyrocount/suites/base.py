@@ -92,10 +92,10 @@ class EvaluationContext:
         rows, exposure = self.rows[:number], self.data.test_exposure
         return self.data.test_view[rows], None if exposure is None else exposure[rows]
 
-    def training(self) -> tuple[Array, Array | None]:
-        """Returns the training observations that probes learn from, and their exposure, as ``test`` does."""
+    def training(self, most: int | None = None) -> tuple[Array, Array | None]:
+        """Returns the training observations that probes learn from, perhaps at most so many, as ``test`` does."""
         exposure = self.data.train_exposure
-        x = self.data.train_view[: self.train_observations]
+        x = self.data.train_view[: min(self.train_observations, most or self.train_observations)]
         return x, None if exposure is None else exposure[: len(x)]
 
     @property

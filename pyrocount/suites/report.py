@@ -25,6 +25,13 @@ CAPTIONS = {
     "calibration": "Simulation-based calibration of the latents",
     "rootogram": "Hanging rootograms",
     "restarts": "Latents of the restarts",
+    "sensitivity": "Latents silenced and stimulated",
+    "perturbations": "Mean changes of the decoded data, of the latents without which most is lost",
+    "energy": "Spikes, and what fewer of them tell",
+    "reaction_time": "Decisions from spikes in time: speed and accuracy, Hick's law, reaction times",
+    "exciting_inputs": "Inputs that excite latents most, and what the latents add to the data",
+    "serial_dependence": "What is left of the input before",
+    "latency": "Responses by contrast, and their latency",
     "training": "Training",
 }
 STYLE = """
