@@ -101,8 +101,12 @@ class SampledKL_ELBO(StrictMeanField_ELBO):  # noqa: N801
 
     Many samples of a divergence cost little where those of the data are dear.
 
+    Counts whose samples are capped, as by ``GumbelSoftmax``, need the densities of capped counts: the density of all
+    counts at a small count falls without end as the posterior's rate rises, so that rates run away.
+
     Args:
         kl_samples: number of samples of the divergence of each latent site.
+        max_count: largest count of a sample, if counts are capped; the latent sites are then count distributions.
         options: arguments of ``TraceMeanField_ELBO``.
 
     Raises:
@@ -110,9 +114,10 @@ class SampledKL_ELBO(StrictMeanField_ELBO):  # noqa: N801
             or only the guide has the site.
     """
 
-    def __init__(self, kl_samples: int, **options: Any) -> None:
+    def __init__(self, kl_samples: int, max_count: int | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.kl_samples = kl_samples
+        self.max_count = max_count
 
     def divergence(self, name: str, model_site: Any, guide_site: Any) -> Tensor:
         """Returns the mean log ratio of posterior and prior at samples of the posterior, of the site's batch shape."""
@@ -120,7 +125,18 @@ class SampledKL_ELBO(StrictMeanField_ELBO):  # noqa: N801
         check_gradient(name, q)
         z = q.rsample((self.kl_samples,))
         ratio: Tensor = (q.log_prob(z) - p.log_prob(z)).mean(0)
+        if self.max_count is not None:
+            ratio = ratio + log_mass(p, self.max_count) - log_mass(q, self.max_count)
         return scaled(ratio, guide_site)
+
+
+def log_mass(distribution: Any, max_count: int) -> Tensor:
+    """Returns the log probability that counts are at most a largest one, summed over the event, of the batch shape."""
+    event = len(distribution.event_shape)
+    counts = (distribution.base_dist if event else distribution).counts
+    support = torch.arange(max_count + 1.0).to(counts.mean).reshape(-1, *(1,) * len(counts.batch_shape))
+    mass: Tensor = counts.log_prob(support).logsumexp(0)
+    return mass.sum(tuple(range(-event, 0))) if event else mass
 
 
 def check_guide(model_trace: Trace, guide_trace: Trace) -> None:

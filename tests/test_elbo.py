@@ -5,9 +5,11 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from scipy import stats
 
-from pyrocount import Discrete, RelaxedNegativeBinomial, RelaxedPoisson
+from pyrocount import Discrete, GumbelSoftmax, RelaxedNegativeBinomial, RelaxedPoisson
 from pyrocount.inference import SampledKL_ELBO, ScoreFunction_ELBO, StrictMeanField_ELBO
+from pyrocount.inference.elbo import log_mass
 
 X = torch.randn(5, generator=torch.Generator().manual_seed(0))
 
@@ -69,6 +71,35 @@ def test_samples_of_the_divergence_alone():
     # The slope of rate log(rate) - rate + 1 is log(rate). The slope of a soft count spreads by some 3 at a width of .1.
     slope = torch.autograd.grad(found.mean(), rate)[0].item()
     assert abs(slope - 0.5 * math.log(2)) < 5 * 0.5 * 3 * math.log(2) / (5 * samples) ** 0.5
+
+
+@pytest.mark.parametrize("rate", [0.5, 4.0, 400.0])
+def test_the_divergence_of_capped_counts(rate):
+    """Of Poisson counts it is that of truncated ones, which stays finite, and not below 0, however large the rate."""
+    cap, samples = 5, 20_000
+    # At a low temperature samples are nearly whole.
+    gumbel = GumbelSoftmax(0.01, max_count=cap)
+    q, p = (RelaxedPoisson(torch.full((3,), each), relaxation=gumbel, validate_args=False) for each in (rate, 1.0))
+    one, other = (torch.tensor(stats.poisson.logpmf(range(cap + 1), each)).log_softmax(0) for each in (rate, 1.0))
+    ratio, weight = one - other, one.exp()
+    exact = (weight * ratio).sum().item()
+    spread = (weight * (ratio - exact).square()).sum().sqrt().item()
+    with pyro.plate("data", 5):
+        sites = [{"fn": d.to_event(1).expand([5]), "scale": 1.0, "mask": None} for d in (p, q)]
+    found = SampledKL_ELBO(samples, cap).divergence("z", *sites)
+    assert found.shape == (5,)
+    # Three latents of five observations; relaxed counts are off by up to a hundredth of a count here and there.
+    assert abs(found.mean().item() / 3 - exact) < 5 * spread / (15 * samples) ** 0.5 + 0.01
+
+
+def test_log_masses_of_counts():
+    d = RelaxedNegativeBinomial(
+        torch.tensor([2.0, 0.5]), logits=0.3, relaxation=GumbelSoftmax(1.0, 4), validate_args=False
+    )
+    probs = torch.tensor(0.3).sigmoid().item()
+    known = [stats.nbinom.logcdf(4, r, 1 - probs) for r in (2.0, 0.5)]
+    assert log_mass(d, 4).tolist() == pytest.approx(known, rel=1e-4)
+    assert log_mass(d.to_event(1), 4).item() == pytest.approx(sum(known), rel=1e-4)
 
 
 def test_samples_of_the_divergence_need_a_gradient():

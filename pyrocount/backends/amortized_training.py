@@ -34,6 +34,7 @@ from pyrocount.models.options import (
     LatentOptions,
     LikelihoodOptions,
     NeighbourOptions,
+    RelaxationOptions,
     SamplingOptions,
     SparseCodingOptions,
 )
@@ -133,6 +134,8 @@ def make_elbo(config: Config, vae: VAE) -> nn.Module:
     elif estimator == "unbiased":
         neighbours, analytic = config[NeighbourOptions].neighbours, config[DivergenceOptions].kl != "mc"
         elbo = UnbiasedCount_ELBO(neighbours=neighbours, analytic_kl=analytic, **particles)
+    elif config[DivergenceOptions].kl == "mc" and estimator == "gumbel" and config.spec.has_counts:
+        elbo = SampledKL_ELBO(sampling.kl_samples or 1, config[RelaxationOptions].max_count, **particles)
     elif sampling.kl_samples is not None:
         elbo = SampledKL_ELBO(sampling.kl_samples, **particles)
     else:
