@@ -231,9 +231,8 @@ def _fill_in(options: dict[str, Any], spec: ModelSpec) -> None:
     # With free dispersion the posterior counts can be nearly Poisson while the prior's stay overdispersed; on the
     # digits that is worth 2 nats of test NELBO, on MNIST (conv|conv, arrival times) 1.7. Monte Carlo is as good as
     # the integral on the digits, nearly so on MNIST (37.4 against 37.1, stein), and costs less.
-    # The Gumbel-softmax has the integral: its counts are capped, and the log density of a capped count falls without
-    # end as the posterior's rate rises, so that Monte Carlo rewards rates that run away. The score function is so noisy
-    # that a free dispersion does likewise.
+    # The Gumbel-softmax has the integral, of all counts: the Monte Carlo divergence is that of its capped counts, which
+    # charges rates above the cap with little. The score function is so noisy that a free dispersion runs away.
     negbio = options["model"] == "negbio"
     if estimator == "score":
         divergence = "shared" if negbio else "mc"

@@ -215,8 +215,7 @@ class AmortizedBackend(Backend):
         if config[LatentOptions].estimator != "gumbel" or not self.has_counts or capped == 0:
             return found
         problem = f"{capped:.2%} of the posterior counts are larger, which training could not see"
-        # The log density of a capped count falls without end as its rate rises.
-        remedy = "; with --kl exact rates do not run away" if config[DivergenceOptions].kl == "mc" else ""
+        remedy = "; --kl exact charges them" if config[DivergenceOptions].kl == "mc" else ""
         return [*found, f"warning: --max-count {max_count}: {problem}{remedy}"]
 
 
