@@ -1,7 +1,7 @@
 """Models, fresh or fitted, whichever way they infer: one contract, in Pyro and in JAX."""
 
-from .base import Backend, Draws, History, Model, derived_seed
-from .evaluation import Curves, Evaluation
+from .base import Backend, History, Model, derived_seed
+from .evaluation import Curves, Draws, Evaluation, Steps
 from .factory import as_backend, build
 from .posterior import to_arviz
 
@@ -12,6 +12,7 @@ __all__ = [
     "Evaluation",
     "History",
     "Model",
+    "Steps",
     "as_backend",
     "build",
     "derived_seed",

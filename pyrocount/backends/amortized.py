@@ -26,9 +26,9 @@ from pyrocount.models.vae import as_event
 from .amortization_gap import posterior_gap
 from .amortized_evaluation import dictionary, evaluate, evaluation_mode
 from .amortized_training import train
-from .base import Backend, Draws, History, derived_seed
+from .base import Backend, History, derived_seed
 from .devices import torch_device
-from .evaluation import Array, Evaluation, in_batches
+from .evaluation import Array, Draws, Evaluation, counted, in_batches
 
 # Relaxed samples of an observation, and observations at a time, for the likelihood of relaxed samples.
 RELAXED_SAMPLES, RELAXED_BATCH = 8, 500
@@ -169,6 +169,11 @@ class AmortizedBackend(Backend):
         if not self.has_density:
             return None
         return posterior_gap(self.model, *self.tensors(x, exposure), steps=steps, seed=seed, progress=progress)
+
+    def parameter_counts(self, config: Config) -> dict[str, int]:
+        """Returns the numbers of trained parameters of encoder, decoder and the whole model."""
+        sizes = {name: value.numel() for name, value in self.model.named_parameters() if value.requires_grad}
+        return counted(sizes)
 
     @torch.no_grad()
     def prior_latents(self, number: int, *, seed: int = 0) -> Array:

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from inspect import isfunction
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
@@ -24,7 +23,7 @@ from pyrocount.models import VAE, Likelihood, likelihood_name
 from pyrocount.models.options import LikelihoodOptions, RelaxationOptions
 from pyrocount.process.state import own_state
 
-from .evaluation import Array, Evaluation, in_batches, joined
+from .evaluation import Array, Draws, Evaluation, Steps, in_batches, joined
 from .marginal import Marginal
 
 if TYPE_CHECKING:
@@ -48,38 +47,6 @@ KEPT = 1000
 PRIOR_DRAWS = 1000
 
 
-@dataclass(frozen=True)
-class Draws:
-    """Exact posterior samples, S of each of N observations.
-
-    Attributes:
-        z: latents, shape (S, N, K); whole numbers for latent counts.
-        log_likelihood: log p(x | z), in nats, shape (S, N).
-        log_prior: log p(z), in nats, shape (S, N).
-        log_posterior: log q(z | x), in nats, shape (S, N).
-        replicates: data drawn given each sample, shape (S, N, \\*shape), where they were asked for; NaN where the data
-            are missing.
-        pointwise_log_likelihood: log p of each datum given z, in nats, shape (S, N, \\*shape), where replicates were
-            asked for.
-    """
-
-    z: Array
-    log_likelihood: Array
-    log_prior: Array
-    log_posterior: Array
-    replicates: Array | None = None
-    pointwise_log_likelihood: Array | None = None
-
-    @property
-    def log_weights(self) -> Array:
-        """Returns the log importance weights log p(x, z) - log q(z | x), in nats, shape (S, N)."""
-        return self.log_likelihood + self.log_prior - self.log_posterior
-
-    def arrays(self) -> dict[str, Array]:
-        """Returns the arrays that are there, by name."""
-        return {name: part for name, part in vars(self).items() if part is not None}
-
-
 class Backend(ABC):
     """A model and all that training, evaluation and drawing need of it; data are in the units of training.
 
@@ -91,6 +58,7 @@ class Backend(ABC):
         has_counts: whether the latents are counts.
         has_density: whether the posterior is a distribution, not a point.
         device: ``"cuda"`` where torch computes on a CUDA device, else ``"cpu"``.
+        steps: number of steps of iterative inference; None for a model that infers otherwise.
         is_symmetric: whether a latent and its column of the dictionary may both change their sign.
         remedies: what to do about the signs of a collapse.
         tested: number of held-out observations that the final metrics are of; None for all.
@@ -116,6 +84,7 @@ class Backend(ABC):
     has_counts: bool
     has_density: bool
     device = "cpu"
+    steps: int | None = None
     is_symmetric = False
     _marginal: Marginal | None = None
 
@@ -365,6 +334,25 @@ class Backend(ABC):
         None for a model without an encoder. See ``posterior_gap``.
         """
         return None
+
+    def inference_steps(
+        self,
+        x: Array,
+        exposure: Array | None = None,
+        *,
+        times: Sequence[int],
+        seed: int = 0,
+        progress: bool = False,
+    ) -> Steps | None:
+        """Returns the fit and the codes of observations (N, \\*shape) after some numbers of steps of their inference.
+
+        None for a model that does not infer in steps.
+        """
+        return None
+
+    @abstractmethod
+    def parameter_counts(self, config: Config) -> dict[str, int]:
+        """Returns the numbers of trained parameters: ``encoder``, ``decoder`` and ``total``, with all others."""
 
     @own_state()
     def prior_draws(

@@ -33,6 +33,57 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class Draws:
+    """Exact posterior samples, S of each of N observations.
+
+    Attributes:
+        z: latents, shape (S, N, K); whole numbers for latent counts.
+        log_likelihood: log p(x | z), in nats, shape (S, N).
+        log_prior: log p(z), in nats, shape (S, N).
+        log_posterior: log q(z | x), in nats, shape (S, N).
+        replicates: data drawn given each sample, shape (S, N, \\*shape), where they were asked for; NaN where the data
+            are missing.
+        pointwise_log_likelihood: log p of each datum given z, in nats, shape (S, N, \\*shape), where replicates were
+            asked for.
+    """
+
+    z: Array
+    log_likelihood: Array
+    log_prior: Array
+    log_posterior: Array
+    replicates: Array | None = None
+    pointwise_log_likelihood: Array | None = None
+
+    @property
+    def log_weights(self) -> Array:
+        """Returns the log importance weights log p(x, z) - log q(z | x), in nats, shape (S, N)."""
+        return self.log_likelihood + self.log_prior - self.log_posterior
+
+    def arrays(self) -> dict[str, Array]:
+        """Returns the arrays that are there, by name."""
+        return {name: part for name, part in vars(self).items() if part is not None}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Iterative inference of N observations after each of T numbers of steps.
+
+    Attributes:
+        times: numbers of steps, shape (T,).
+        r2: R^2 of each observation, shape (T, N); NaN for constant observations.
+        diverged: whether the squared error of an observation exceeds twice its variance, shape (T, N).
+        codes: representation that probes read, shape (T, N, K): potentials over those of the prior.
+        means: posterior means of the latents as the decoder sees them, such as rates of counts, shape (T, N, K).
+    """
+
+    times: NDArray[np.int64]
+    r2: Array
+    diverged: NDArray[np.bool_]
+    codes: Array
+    means: Array
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Results of exact posterior samples on N observations, with S samples each.
 
@@ -145,6 +196,19 @@ class Totals:
         counts = arrays["counts"].swapaxes(0, 1)
         moments = arrays["mean"], arrays["variance"]
         return Evaluation(metrics, counts, arrays["predictions"], latent_kl, *moments, joined(self._each))
+
+
+def counted(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Returns the numbers of parameters of encoder, decoder and the whole model, from those by name.
+
+    >>> counted({"decoder.weight": 6, "decoder.bias": 2, "prior.log_rate": 3})
+    {'encoder': 0, 'decoder': 8, 'total': 11}
+    """
+    found = {
+        part: sum(size for name, size in sizes.items() if name.startswith(f"{part}."))
+        for part in ("encoder", "decoder")
+    }
+    return found | {"total": sum(sizes.values())}
 
 
 def finite_mean(values: Array) -> float:

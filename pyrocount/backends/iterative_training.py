@@ -93,7 +93,7 @@ def train(
         checkpoint = checkpoint | {"leaves": [leaf.numpy() for leaf in checkpoint["leaves"]]}
     trained, history = jax_training.train(
         loss,
-        _trainable(config, iterative),
+        trainable(config, iterative),
         options.optimizer,
         observed,
         epochs=options.epochs,
@@ -121,7 +121,7 @@ def _relaxation(config: Config, temperature: Any) -> relaxations.Relaxation:
     return relaxation
 
 
-def _trainable(config: Config, iterative: Iterative) -> dict[str, Array]:
+def trainable(config: Config, iterative: Iterative) -> dict[str, Array]:
     """Returns the parameters that are learned; the scale of the noise is one of them if the options say so."""
     fixed = set() if config[LearnedScaleOptions].learn_scale else {"likelihood.log_scale"}
     return {name: value for name, value in iterative.parameters.items() if name not in fixed}
