@@ -14,9 +14,10 @@ References:
     Vafaii, Galor and Yates, Brain-like Variational Inference, arXiv 2410.19315.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple, get_args
 
 import jax
@@ -314,6 +315,30 @@ def infer(
     return Inference(state, trajectory)
 
 
+def states_after(
+    key: Array, problem: Problem, *data: Array, times: Sequence[int], start: State | None = None
+) -> Iterator[State]:
+    """Yields the state after each of some numbers of steps of one inference, those that ``infer`` has with the key.
+
+    Args:
+        key: random key of the samples.
+        problem: problem made by ``make_problem``.
+        data: arguments of the program, arrays.
+        times: numbers of steps, increasing.
+        start: state to start from; by default that of the prior.
+
+    Raises:
+        InputError: naming ``times``, if they are not positive and increasing.
+    """
+    if not times or any(later <= former for former, later in pairwise([0, *times])):
+        raise InputError("times", list(times), "positive numbers of steps, increasing")
+    key_start, key_steps = jax.random.split(key)
+    state = _start(problem, key_start) if start is None else start
+    for first, last in pairwise([0, *times]):
+        state = _advanced(problem, key_steps, first, last, state, *data)
+        yield state
+
+
 def infer_sequence(
     key: Array,
     problem: Problem,
@@ -352,9 +377,24 @@ def infer_sequence(
     return Inference(result.state, jax.tree.map(lambda *those: np.concatenate(those), *parts))
 
 
+def _nothing(state: State, snapshot: Snapshot, *data: Array) -> tuple[()]:
+    return ()
+
+
 @jax.jit
 def _start(problem: Problem, key: Array) -> State:
     return problem.start(key)
+
+
+@jax.jit
+def _advanced(problem: Problem, key: Array, first: int, last: int, state: State, *data: Array) -> State:
+    """Returns the state after the steps of these numbers; compiled once, whatever they are."""
+
+    def step(number: Array, state: State) -> State:
+        return problem.run(jax.random.fold_in(key, number)[None], state, _nothing, *data)[0]
+
+    advanced: State = lax.fori_loop(first, last, step, state)
+    return advanced
 
 
 @partial(jax.jit, static_argnums=4)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pyrocount.backends.devices import DEVICES
 from pyrocount.command_line import Parser, run_command
 from pyrocount.suites import ASKED_FOR, SUITES
+from pyrocount.suites.protocols import DEFAULT, PROTOCOLS
 from pyrocount.suites.run import CODED, Request, evaluate_run
 
 
@@ -30,7 +31,14 @@ def _parser() -> Parser:
         "--suite",
         metavar="SUITES",
         help=f"some of {','.join(SUITES)}, with commas between; earlier results of the others stay (default: all that "
-        f"have a meaning for the data, but {', '.join(ASKED_FOR)})",
+        f"have a meaning for the data, but {', '.join(ASKED_FOR)}); SUITE@PROTOCOL names the protocol of one",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=DEFAULT.name,
+        help="protocol of a publication: pvae (Poisson VAE) or negbio (negative-binomial VAE); its results are kept "
+        f"beside ours (default: {DEFAULT.name})",
     )
     parser.add_argument(
         "--observations",

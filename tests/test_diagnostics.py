@@ -87,6 +87,9 @@ class Enumerated(Backend):
     def relaxed_nll(self, x, exposure=None, *, seed=0):
         return None
 
+    def parameter_counts(self, config):
+        raise NotImplementedError
+
     def dictionary(self):
         return COLUMNS
 

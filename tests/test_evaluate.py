@@ -59,7 +59,7 @@ def test_all_suites_of_a_vae(run):
     code, out, err, found, path = run(POISSON, f"{QUICK} --images 300")
     assert code == 0
     assert out.splitlines()[-1] == str(path / "report.html")
-    assert set(found) == set(SUITES) - {"recording", "co-smoothing", *ASKED_FOR}
+    assert set(found) == set(SUITES) - {"recording", "co-smoothing", "inference-steps", *ASKED_FOR}
     assert all(suite["seconds"] > 0 for suite in found.values())
     assert "reconstruction ..." in err
 

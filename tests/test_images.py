@@ -27,6 +27,37 @@ def test_similarity_is_that_of_the_windows():
     np.testing.assert_allclose(structural_similarity(x, y), expected, rtol=1e-6)
 
 
+def test_similarity_under_a_gaussian_window_is_that_of_its_moments():
+    """The formula of Wang et al. with weighted moments, averaged over the windows in the image and over channels."""
+    x, y = RNG.random((2, 3, 2, 13, 12))
+    places = np.arange(-5, 6)
+    profile = np.exp(-(places**2) / (2 * 1.5**2))
+    weights = np.outer(profile, profile) / profile.sum() ** 2
+    c1, c2 = 0.01**2, 0.03**2
+    expected = []
+    for one, other in zip(x, y, strict=True):
+        values = []
+        for channel in range(2):
+            for row in range(3):
+                for column in range(2):
+                    a, b = (part[channel, row : row + 11, column : column + 11] for part in (one, other))
+                    mean_a, mean_b = (weights * a).sum(), (weights * b).sum()
+                    variances = (weights * (a - mean_a) ** 2).sum() + (weights * (b - mean_b) ** 2).sum()
+                    covariance = (weights * (a - mean_a) * (b - mean_b)).sum()
+                    value = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+                    values.append(value / ((mean_a**2 + mean_b**2 + c1) * (variances + c2)))
+        expected.append(np.mean(values))
+    np.testing.assert_allclose(structural_similarity(x, y, window="gaussian"), expected, rtol=1e-6)
+
+
+def test_similarity_of_windows_that_cannot_be():
+    x = np.zeros((2, 1, 10, 12))
+    with pytest.raises(InputError, match="of at least 11 x 11 pixels"):
+        structural_similarity(x, x, window="gaussian")
+    with pytest.raises(InputError, match="window: got 'round', expected one of uniform, gaussian"):
+        structural_similarity(x, x, window="round")
+
+
 def test_similarity_clips_takes_colour_and_small_images():
     x = RNG.random((4, 3, 6, 5))
     np.testing.assert_allclose(structural_similarity(x, x), 1)

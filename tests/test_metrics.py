@@ -77,6 +77,15 @@ def test_lifetime_sparsity():
     assert np.isnan(lifetime_sparsity(np.zeros((5, 3))))
 
 
+def test_what_is_silent_has_the_sparsity_that_is_given():
+    counts = np.eye(4)[:, :3] * [1.0, 2.0, 0.0] + [0.0, 1.0, 0.0]
+    active = lifetime_sparsity(counts)
+    assert lifetime_sparsity(counts, silent=1.0) == pytest.approx((2 * active + 1) / 3)
+    assert lifetime_sparsity(np.zeros((5, 3)), silent=1.0) == 1
+    assert np.isnan(lifetime_sparsity(np.zeros((5, 0)), silent=1.0))
+    assert population_sparsity(counts.T, silent=1.0) == pytest.approx((2 * active + 1) / 3)
+
+
 def test_population_sparsity():
     assert population_sparsity(np.eye(5)) == pytest.approx(1)
     assert population_sparsity(np.arange(1.0, 6)[:, None] * np.ones(3)) == pytest.approx(0)

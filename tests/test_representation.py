@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from pyrocount.errors import InputError
 from pyrocount.metrics import representation
 from pyrocount.metrics.representation import (
+    classifier_accuracy,
     few_shot_accuracy,
     halves,
     mean_interval,
@@ -77,6 +79,63 @@ def test_the_shattering_dimension_is_the_mean_over_all_splits_listed_twice():
     assert found.mean == pytest.approx(np.mean(accuracies))
 
 
+def test_the_shattering_dimension_of_a_few_labels_is_the_mean_over_their_draws():
+    labels, test_labels = RNG.integers(0, 4, 300), RNG.integers(0, 4, 200)
+    # Of unequal scales, which the penalty weighs unlike unless they are standardised.
+    codes, test_codes = (
+        (part[:, None] + RNG.normal(size=(len(part), 2))) * [0.05, 5] for part in (labels, test_labels)
+    )
+    expected = []
+    for repeat in range(3):
+        rows = np.random.default_rng((7, repeat)).permutation(300)[:40]
+        scores = [
+            LogisticRegression(max_iter=2000)
+            .fit(codes[rows], np.isin(labels[rows], part))
+            .score(test_codes, np.isin(test_labels, part))
+            for part in halves(range(4))
+        ]
+        expected.append(np.mean(scores))
+    plain = {"number": 40, "repeats": 3, "seed": 7}
+    found = shattering_dimension(codes, labels, test_codes, test_labels, standardised=False, **plain)
+    assert found.runs == pytest.approx(tuple(expected))
+    assert shattering_dimension(codes, labels, test_codes, test_labels, **plain).runs != found.runs
+
+
+def test_fixed_halves_are_given_in_their_order():
+    half = {number: probe_accuracy(CODES, LABELS, number, fixed_halves=True, repeats=20) for number in (30, 200)}
+    # All labels of the first half can be given in a single way.
+    expected = KNeighborsClassifier(5).fit(CODES[:200], LABELS[:200]).score(CODES[200:], LABELS[200:])
+    assert half[200].runs == (expected,)
+    assert len(set(half[30].runs)) > 5
+    # The second half is other than the first: of no class that labels are given of.
+    labels = np.repeat([0, 1], 200)
+    assert probe_accuracy(np.eye(2)[labels], labels, 30, fixed_halves=True).mean == 0
+    assert probe_accuracy(np.eye(2)[labels], labels, 30).mean == 1
+
+
+def test_few_shots_of_one_set_are_tested_on_another():
+    test = CODES[:50] + 0.3, LABELS[:50]
+    order = np.random.default_rng((2, 0)).permutation(400)
+    given = np.concatenate([order[LABELS[order] == one][:4] for one in range(4)])
+    for neighbours in (3, None):
+        found = few_shot_accuracy(
+            CODES, LABELS, 4, test=test, classifier="knn", neighbours=neighbours, repeats=1, seed=2
+        )
+        votes = 4 if neighbours is None else neighbours
+        assert found.runs == (KNeighborsClassifier(votes).fit(CODES[given], LABELS[given]).score(*test),)
+    plain = few_shot_accuracy(CODES, LABELS, 4, test=test, standardised=False, repeats=1, seed=2)
+    assert plain.runs == (LogisticRegression(max_iter=2000).fit(CODES[given], LABELS[given]).score(*test),)
+
+
+def test_codes_that_are_not_finite_are_read_wrongly():
+    codes, labels = np.eye(4)[LABELS], LABELS
+    spoilt = codes.copy()
+    spoilt[:100] = np.nan
+    assert classifier_accuracy(codes, labels, spoilt, labels) == 0.75
+    assert classifier_accuracy(spoilt, labels, codes, labels, classifier="knn") == 1
+    assert classifier_accuracy(spoilt, labels, np.full_like(codes, np.inf), labels) == 0
+
+
 @pytest.mark.parametrize("classes", range(2, 8))
 def test_halves_are_the_distinct_splits(classes):
     def split(part):
@@ -98,6 +157,10 @@ def test_halves_are_the_distinct_splits(classes):
         ),
         (lambda: few_shot_accuracy(CODES, LABELS, 0), "shots: got 0"),
         (lambda: probe_accuracy(CODES, LABELS, 20, classifier="tree"), "classifier: got 'tree', expected one of knn"),
+        (
+            lambda: shattering_dimension(CODES, LABELS, CODES, LABELS, number=401),
+            "number: got 401 labels, expected 1 to",
+        ),
         (
             lambda: shattering_dimension(CODES, 0 * LABELS, CODES, 0 * LABELS),
             "labels: got a single class, expected at least two",

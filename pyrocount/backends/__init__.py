@@ -1,7 +1,7 @@
 """Models, fresh or fitted, whichever way they infer: one contract, in Pyro and in JAX."""
 
 from .base import Backend, History, Model, derived_seed
-from .draws import Course, Draws
+from .draws import Course, Draws, Steps
 from .evaluation import Curves, Evaluation
 from .excitation import exciting_inputs
 from .factory import as_backend, build
@@ -15,6 +15,7 @@ __all__ = [
     "Evaluation",
     "History",
     "Model",
+    "Steps",
     "as_backend",
     "build",
     "derived_seed",

@@ -29,7 +29,7 @@ from .amortized_training import train
 from .base import Backend, History, derived_seed
 from .devices import torch_device
 from .draws import Draws
-from .evaluation import Array, Evaluation, in_batches
+from .evaluation import Array, Evaluation, counted, in_batches
 
 # Relaxed samples of an observation, and observations at a time, for the likelihood of relaxed samples.
 RELAXED_SAMPLES, RELAXED_BATCH = 8, 500
@@ -170,6 +170,11 @@ class AmortizedBackend(Backend):
         if not self.has_density:
             return None
         return posterior_gap(self.model, *self.tensors(x, exposure), steps=steps, seed=seed, progress=progress)
+
+    def parameter_counts(self, config: Config) -> dict[str, int]:
+        """Returns the numbers of trained parameters of encoder, decoder and the whole model."""
+        sizes = {name: value.numel() for name, value in self.model.named_parameters() if value.requires_grad}
+        return counted(sizes)
 
     @torch.no_grad()
     def prior_latents(self, number: int, *, seed: int = 0) -> Array:

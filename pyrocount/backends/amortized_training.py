@@ -39,7 +39,8 @@ from pyrocount.models.options import (
     SparseCodingOptions,
 )
 
-from .base import History, annealed
+from .annealing import annealed
+from .base import History
 
 # Options of a model that say how it is trained, not what it is.
 OF_TRAINING = ("kl", "samples", "kl_samples", "hard_after")

@@ -17,13 +17,12 @@ from pyrocount.config import Config
 from pyrocount.data import Dataset, Units, parts
 from pyrocount.diagnostics import Collapse, check, constant_latents, information
 from pyrocount.errors import InputError
-from pyrocount.inference import anneal
 from pyrocount.inference.options import ObjectiveOptions
 from pyrocount.models import VAE, Likelihood, likelihood_name
-from pyrocount.models.options import LikelihoodOptions, RelaxationOptions
+from pyrocount.models.options import LikelihoodOptions
 from pyrocount.process.state import own_state
 
-from .draws import Course, Draws
+from .draws import Course, Draws, Steps
 from .evaluation import Array, Evaluation, in_batches, joined
 from .marginal import Marginal
 
@@ -38,8 +37,6 @@ History: TypeAlias = Sequence[Mapping[str, float]]
 
 # Number of samples of an observation that are drawn together.
 TOGETHER = 20
-# Temperature and KL weight at the start of training; Pyro scales only by positive numbers.
-FIRST_TEMPERATURE, FIRST_KL_WEIGHT = 1.0, 1e-4
 # Numbers of held-out observations and of samples of the prior in the figures.
 DRAWN, GENERATED = 100, 60
 # Number of held-out observations whose samples the evaluation of a run keeps.
@@ -59,6 +56,7 @@ class Backend(ABC):
         has_counts: whether the latents are counts.
         has_density: whether the posterior is a distribution, not a point.
         device: ``"cuda"`` where torch computes on a CUDA device, else ``"cpu"``.
+        steps: number of steps of iterative inference; None for a model that infers otherwise.
         is_symmetric: whether a latent and its column of the dictionary may both change their sign.
         remedies: what to do about the signs of a collapse.
         tested: number of held-out observations that the final metrics are of; None for all.
@@ -84,6 +82,7 @@ class Backend(ABC):
     has_counts: bool
     has_density: bool
     device = "cpu"
+    steps: int | None = None
     is_symmetric = False
     _marginal: Marginal | None = None
 
@@ -334,6 +333,25 @@ class Backend(ABC):
         """
         return None
 
+    def inference_steps(
+        self,
+        x: Array,
+        exposure: Array | None = None,
+        *,
+        times: Sequence[int],
+        seed: int = 0,
+        progress: bool = False,
+    ) -> Steps | None:
+        """Returns the fit and the codes of observations (N, \\*shape) after some numbers of steps of their inference.
+
+        None for a model that does not infer in steps.
+        """
+        return None
+
+    @abstractmethod
+    def parameter_counts(self, config: Config) -> dict[str, int]:
+        """Returns the numbers of trained parameters: ``encoder``, ``decoder`` and ``total``, with all others."""
+
     @own_state()
     def prior_draws(
         self, number: int, exposure: Array | None = None, *, seed: int = 0, batch_size: int = 500
@@ -458,17 +476,6 @@ class Backend(ABC):
             rates = "the mean rates" if self.observes_counts else "the mean of the data"
             found.append(f"the fit is worse than {rates} alone, by {loss:.3g} nats; {self.remedies['marginal']}")
         return [f"warning: {remark}" for remark in found]
-
-
-def annealed(config: Config, progress: float) -> dict[str, float]:
-    """Returns the weight of the KL divergence and the temperature at a progress of training from 0 to 1."""
-    objective, relaxation = config[ObjectiveOptions], config[RelaxationOptions]
-    exponential = relaxation.temperature_schedule == "exponential"
-    over = objective.anneal if relaxation.temperature_anneal is None else relaxation.temperature_anneal
-    return {
-        "kl_weight": anneal(FIRST_KL_WEIGHT, objective.beta, progress, objective.anneal),
-        "temperature": anneal(FIRST_TEMPERATURE, relaxation.temperature, progress, over, exponential),
-    }
 
 
 def derived_seed(seed: int, *purpose: int) -> int:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .evaluation import Array
 
 
@@ -50,3 +53,22 @@ class Course:
     code: Array
     rate: Array
     z: Array
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Iterative inference of N observations after each of T numbers of steps.
+
+    Attributes:
+        times: numbers of steps, shape (T,).
+        r2: R^2 of each observation, shape (T, N); NaN for constant observations.
+        diverged: whether the squared error of an observation exceeds twice its variance, shape (T, N).
+        codes: representation that probes read, shape (T, N, K): potentials over those of the prior.
+        means: posterior means of the latents as the decoder sees them, such as rates of counts, shape (T, N, K).
+    """
+
+    times: NDArray[np.int64]
+    r2: Array
+    diverged: NDArray[np.bool_]
+    codes: Array
+    means: Array

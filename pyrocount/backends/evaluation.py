@@ -147,6 +147,19 @@ class Totals:
         return Evaluation(metrics, counts, arrays["predictions"], latent_kl, *moments, joined(self._each))
 
 
+def counted(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Returns the numbers of parameters of encoder, decoder and the whole model, from those by name.
+
+    >>> counted({"decoder.weight": 6, "decoder.bias": 2, "prior.log_rate": 3})
+    {'encoder': 0, 'decoder': 8, 'total': 11}
+    """
+    found = {
+        part: sum(size for name, size in sizes.items() if name.startswith(f"{part}."))
+        for part in ("encoder", "decoder")
+    }
+    return found | {"total": sum(sizes.values())}
+
+
 def finite_mean(values: Array) -> float:
     """Returns the mean of the values that are not NaN, as the R^2 of constant observations is; NaN if all are."""
     return float(np.nanmean(values)) if not np.isnan(values).all() else math.nan

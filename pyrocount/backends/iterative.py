@@ -1,6 +1,6 @@
 """Backend in JAX: models whose latents are inferred by natural-gradient steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -19,14 +19,15 @@ from pyrocount.inference.natural_gradient import Snapshot, State
 from pyrocount.models import LIKELIHOODS, MODELS
 from pyrocount.models.iterative import IterativeModel, Parameters
 from pyrocount.process import group
+from pyrocount.process.progress import progress_bar
 
-from .base import Backend, History
+from .base import Backend, History, derived_seed
 from .devices import jax_device
-from .draws import Course, Draws
-from .evaluation import Array, Evaluation
-from .iterative_evaluation import evaluate_iterative
+from .draws import Course, Draws, Steps
+from .evaluation import Array, Evaluation, counted
+from .iterative_evaluation import diverged, evaluate_iterative, fit_after
 from .iterative_model import Iterative, as_array, with_parameters
-from .iterative_training import train
+from .iterative_training import train, trainable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,6 +60,7 @@ class IterativeBackend(Backend):
     objective: ClassVar[str] = "training, mean free energy of the steps"
 
     model: Iterative
+    steps: int
 
     def __init__(self, iterative: Iterative, steps: int = 1000, quick_steps: int = 16) -> None:
         self.model, self.steps, self.quick_steps = iterative, steps, quick_steps
@@ -150,6 +152,38 @@ class IterativeBackend(Backend):
             kept = min(ROWS, len(x) - first)
             parts.append(jax.tree.map(lambda part, kept=kept: part[:kept], state.potentials))
         return jax.tree.map(lambda *all_parts: jnp.concatenate(all_parts), *parts)
+
+    def inference_steps(
+        self,
+        x: Array,
+        exposure: Array | None = None,
+        *,
+        times: Sequence[int],
+        seed: int = 0,
+        progress: bool = False,
+    ) -> Steps:
+        """Returns the fit and the codes of observations after some numbers of steps of one inference."""
+        parts: dict[str, list[Array]] = {"r2": [], "squares": [], "codes": [], "means": []}
+        with self.on_device():
+            prior = self._prior()
+            for first in progress_bar(range(0, len(x), ROWS), shown=progress, unit="batch", leave=False):
+                rows = np.arange(first, first + min(ROWS, len(x))) % len(x)
+                kept = min(ROWS, len(x) - first)
+                data = [as_array(part[rows]) for part in (x, exposure) if part is not None]
+                family, after = self.model.problem(*data).family, []
+                for state in self.model.states(*data, times=times, seed=derived_seed(seed, first)):
+                    code = _first(state.potentials) - prior
+                    mean = self.model.model.activity(family.rate(state.potentials))
+                    after.append((*fit_after(self.model, state, x[rows], *data), np.asarray(code), np.asarray(mean)))
+                for place, name in enumerate(parts):
+                    parts[name].append(np.stack([each[place][:kept] for each in after]))
+        whole = {name: np.concatenate(arrays, 1) for name, arrays in parts.items()}
+        runaway = np.stack([diverged(x, squares) for squares in whole["squares"]])
+        return Steps(np.array(times), whole["r2"], runaway, whole["codes"], whole["means"])
+
+    def parameter_counts(self, config: Config) -> dict[str, int]:
+        """Returns the numbers of trained parameters of the decoder and the whole model; there is no encoder."""
+        return counted({name: int(value.size) for name, value in trainable(config, self.model).items()})
 
     def _sampler(self, x: Array, exposure: Array | None, seed: int, replicate: bool) -> Callable[[range], Draws]:
         potentials = self._infer(x, exposure, seed)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 from pyrocount.inference.natural_gradient import Record, Snapshot, State
 from pyrocount.metrics import r_squared_per_observation, squared_errors
@@ -81,13 +82,26 @@ def evaluate_iterative(
     metrics, r2, squares = evaluation.metrics, whole["r2"], whole["squares"]
     finite = r2[np.isfinite(r2)]
     metrics["r2_median"] = float(np.median(finite)) if len(finite) else math.nan
-    metrics["diverged"] = float(np.mean(~(squares <= DIVERGED * _variance(x))))
+    metrics["diverged"] = float(np.mean(diverged(x, squares)))
     with np.errstate(all="ignore"):
         mean_curve = np.array([finite_mean(step) for step in r2_curve])
         median_curve = np.array([np.nanmedian(step) if np.isfinite(step).any() else math.nan for step in r2_curve])
     metrics["convergence_step"] = convergence_step(mean_curve)
     metrics["distance"] = math.hypot(1 - metrics["r2"], 1 - metrics["zero_fraction"])
     return replace(evaluation, curves=Curves(mean_curve, median_curve, zeros.mean(1), free_energy.mean(1)))
+
+
+def fit_after(iterative: Iterative, state: State, x: FloatArray, *data: Array) -> tuple[FloatArray, FloatArray]:
+    """Returns R^2 and mean squared error, both (N,), of observations at a state of their inference.
+
+    Args:
+        iterative: the model.
+        state: state of the inference.
+        x: observations, shape (N, \\*shape).
+        data: the observations, and where it is known their exposure, as arrays of JAX.
+    """
+    prediction = np.asarray(iterative.problem(*data).objective(state.z, *data).prediction)
+    return r_squared_per_observation(x, prediction), squared_errors(x, prediction)
 
 
 def convergence_step(r2: FloatArray) -> int:
@@ -132,7 +146,10 @@ def _final(iterative: Iterative, state: State, x: Array, exposure: Array | None 
     }
 
 
-def _variance(x: FloatArray) -> FloatArray:
-    """Returns the variance of each observation; infinite for a constant one, which no error makes diverge."""
+def diverged(x: FloatArray, squares: FloatArray) -> NDArray[np.bool_]:
+    """Returns whether mean squared errors, shape (N,), exceed twice the variance of observations (N, \\*shape).
+
+    A constant observation, which has no variance, does not diverge.
+    """
     variance = np.nanvar(x, tuple(range(1, x.ndim)), dtype=np.float64)
-    return np.where(variance > 0, variance, np.inf)
+    return ~(squares <= DIVERGED * np.where(variance > 0, variance, np.inf))

@@ -1,7 +1,7 @@
 """Iterative model with its parameters: program, parameters and dynamics of the inference."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from pyrocount.inference.natural_gradient import (
     infer,
     infer_sequence,
     make_problem,
+    states_after,
 )
 from pyrocount.inference.objectives import LinearGaussian
 from pyrocount.inference.sharding import shard_over_devices
@@ -147,6 +148,21 @@ class Iterative:
         if potentials is not None:
             start = problem.start(jax.random.fold_in(jax.random.key(seed), 1), potentials)
         return infer(jax.random.key(seed), problem, *data, steps=steps, start=start, record=record, chunk=chunk)
+
+    def states(self, x: Any, exposure: Any = None, *, times: Sequence[int], seed: int = 0) -> Iterator[State]:
+        """Yields the state after each of some numbers of steps of the inference that ``infer`` makes with the seed.
+
+        Args:
+            x: data, shape (N, \\*shape), in the units of training; a NumPy array or a tensor.
+            exposure: length of each observation's window, shape (N,), for likelihoods of counts.
+            times: numbers of steps, increasing.
+            seed: seed of the samples.
+
+        Raises:
+            InputError: naming ``x``, if the data do not have the shape, or ``times``.
+        """
+        data = tuple(shard_over_devices(as_array(part)) for part in (x, exposure) if part is not None)
+        return states_after(jax.random.key(seed), self.problem(*data), *data, times=times)
 
     def follow(self, frames: Any, *, steps: int, seed: int = 0, record: Record = everything) -> Inference:
         """Infers the latents of inputs that move or switch, the state being carried over from each to the next.

@@ -35,7 +35,8 @@ from pyrocount.models.options import (
 )
 from pyrocount.numpyro import relaxations
 
-from .base import History, annealed
+from .annealing import annealed
+from .base import History
 from .iterative_model import FIRST_RATE, FIRST_SPREAD, Iterative, make_iterative, with_parameters
 
 # Clamp of the steps in training: a weight that is still wrong must not throw the potentials far.
@@ -96,7 +97,7 @@ def train(
         checkpoint = checkpoint | {"leaves": [leaf.numpy() for leaf in checkpoint["leaves"]]}
     trained, history = jax_training.train(
         loss,
-        _trainable(config, iterative),
+        trainable(config, iterative),
         options.optimizer,
         observed,
         epochs=options.epochs,
@@ -124,7 +125,7 @@ def _relaxation(config: Config, temperature: Any) -> relaxations.Relaxation:
     return relaxation
 
 
-def _trainable(config: Config, iterative: Iterative) -> dict[str, Array]:
+def trainable(config: Config, iterative: Iterative) -> dict[str, Array]:
     """Returns the parameters that are learned; the scale of the noise is one of them if the options say so."""
     fixed = set() if config[LearnedScaleOptions].learn_scale else {"likelihood.log_scale"}
     return {name: value for name, value in iterative.parameters.items() if name not in fixed}

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
+from numpy.typing import NDArray
 from scipy import stats
 
 from .layout import DATA, FIRST, SECOND, Array, gallery, grid, legend, marker, mosaic
@@ -274,6 +275,38 @@ def convergence(curves: Mapping[str, Array]) -> Figure:
     axis.set_ylabel("$R^2$")
     axis.legend(fontsize=7, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def fit_over_steps(times: NDArray[np.int64], curves: Mapping[str, Array]) -> Figure:
+    """Draws R^2, diverged observations and accuracy after some numbers of steps of inference, on a logarithmic axis.
+
+    Args:
+        times: numbers of steps, shape (T,).
+        curves: values under the names ``r2`` (the mean over observations), ``r2_median``, ``diverged``,
+            ``codes`` and ``means`` (the accuracy of a regression that reads these), each of shape (T,); NaN where there
+            is no value.
+    """
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    fit, runaway, read = figure.subplots(1, 3)
+    for name, label, color in (("r2", "mean", FIRST), ("r2_median", "median", SECOND)):
+        fit.plot(times, curves[name], ".-", color=color, label=label)
+    # A few diverged observations can lower the mean so far that the median would be flat.
+    low, high = fit.get_ylim()
+    fit.set_ylim(max(low, -0.5), min(high, 1.05))
+    runaway.plot(times, curves["diverged"], ".-", color=FIRST)
+    for name, color in (("codes", FIRST), ("means", SECOND)):
+        read.plot(times, curves[name], ".-", color=color, label=f"from {name}")
+    for axis in (runaway, read):
+        axis.set_ylim(-0.03, 1.03)
+    for axis in (fit, read):
+        axis.legend(fontsize=7, frameon=False)
+    labels = ("$R^2$", "fraction diverged", "accuracy of classes read")
+    for axis, label in zip((fit, runaway, read), labels, strict=True):
+        _logarithmic_steps(axis, int(times[-1]))
+        axis.set_xlabel("steps of inference")
+        axis.set_ylabel(label)
+        axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -137,9 +137,11 @@ def gain(counts: Array, rates: Array, null: Array, exposure: Array | None = None
     return bits_per_spike(float(nll[0]), float(nll[1]), float(np.nansum(counts)))
 
 
-def decoding_accuracy(train_codes: Array, train_labels: Labels, codes: Array, labels: Labels) -> float:
-    """Returns the accuracy of a logistic regression on standardised codes, of held-out observations."""
-    return float(logistic().fit(train_codes, train_labels).score(codes, labels))
+def decoding_accuracy(
+    train_codes: Array, train_labels: Labels, codes: Array, labels: Labels, *, standardised: bool = True
+) -> float:
+    """Returns the accuracy of a logistic regression on codes, by default standardised, of held-out observations."""
+    return float(logistic(standardised=standardised).fit(train_codes, train_labels).score(codes, labels))
 
 
 def _regression(inputs: Array, counts: Array, windows: Array, others: Array, penalty: float) -> Array:

@@ -26,7 +26,7 @@ def zero_fraction(counts: Array) -> float:
     return float(np.mean(counts == 0))
 
 
-def lifetime_sparsity(counts: Array) -> float:
+def lifetime_sparsity(counts: Array, *, silent: float | None = None) -> float:
     r"""Returns the lifetime sparsity, averaged over the latents that are ever active.
 
     It measures how selective a latent is. With activity :math:`z_i` in N observations, a latent has the sparsity
@@ -38,9 +38,11 @@ def lifetime_sparsity(counts: Array) -> float:
 
     Args:
         counts: latent counts, shape (..., N, K); leading dimensions are averaged over too.
+        silent: sparsity of latents that are never active, which are averaged over too; by default they are left out.
+            The code of Vafaii et al. counts them as 1.
 
     Returns:
-        Sparsity from 0 to 1; NaN if no latent is ever active.
+        Sparsity from 0 to 1; NaN if no latent is averaged over.
 
     Reference:
         Vinje and Gallant, Sparse Coding and Decorrelation in Primary Visual Cortex, Science 2000; Vafaii, Galor and
@@ -50,27 +52,29 @@ def lifetime_sparsity(counts: Array) -> float:
     0.5
     """
     sums, squares = np.abs(counts).sum(-2, dtype=np.float64), np.square(counts, dtype=np.float64).sum(-2)
-    return sparsity_of_sums(sums, squares, counts.shape[-2])
+    return sparsity_of_sums(sums, squares, counts.shape[-2], silent=silent)
 
 
-def sparsity_of_sums(sums: Array, squares: Array, number: int) -> float:
+def sparsity_of_sums(sums: Array, squares: Array, number: int, *, silent: float | None = None) -> float:
     """Returns the lifetime sparsity from the sums of magnitudes and of squares over observations, of any one shape.
 
     Args:
         sums: sum of the magnitudes of each latent over observations.
         squares: sum of the squares of each latent.
         number: number of observations in each sum.
+        silent: sparsity of latents that are never active; by default they are left out.
 
     >>> sparsity_of_sums(np.array([1.0, 4.0]), np.array([1.0, 8.0]), 2)
     0.5
     """
     active = squares > 0
-    if number < 2 or not active.any():
+    if number < 2 or not (active.any() or (silent is not None and active.size)):
         return float("nan")
-    return float(np.mean((1 - sums[active] ** 2 / (number * squares[active])) / (1 - 1 / number)))
+    each = (1 - sums[active] ** 2 / (number * squares[active])) / (1 - 1 / number)
+    return float(np.mean(each if silent is None else np.append(each, np.full(active.size - each.size, silent))))
 
 
-def population_sparsity(counts: Array) -> float:
+def population_sparsity(counts: Array, *, silent: float | None = None) -> float:
     """Returns the population sparsity, averaged over the observations to which any latent responds.
 
     It is the lifetime sparsity with the roles of observations and latents exchanged: 1 if a single latent responds to
@@ -78,9 +82,10 @@ def population_sparsity(counts: Array) -> float:
 
     Args:
         counts: latent counts, shape (..., N, K); leading dimensions are averaged over too.
+        silent: sparsity of observations to which no latent responds; by default they are left out.
 
     Returns:
-        Sparsity from 0 to 1; NaN if no latent is ever active.
+        Sparsity from 0 to 1; NaN if no observation is averaged over.
 
     Reference:
         Treves and Rolls, What Determines the Capacity of Autoassociative Memories in the Brain?, Network 1991; Willmore
@@ -89,7 +94,7 @@ def population_sparsity(counts: Array) -> float:
     >>> population_sparsity(np.array([[1.0, 0.0, 0.0], [2.0, 2.0, 2.0]]))
     0.5
     """
-    return lifetime_sparsity(counts.swapaxes(-1, -2))
+    return lifetime_sparsity(counts.swapaxes(-1, -2), silent=silent)
 
 
 def active_latents(kl: Array, *, noise: float = 1e-3, information: float = 0.1) -> int:

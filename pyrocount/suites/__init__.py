@@ -8,6 +8,7 @@ from .diagnostics import diagnostics
 from .energy import energy
 from .exciting_inputs import exciting_inputs_suite
 from .generation import generation
+from .inference_steps import inference_steps
 from .latency import latency
 from .reaction_time import reaction_time
 from .reconstruction import reconstruction
@@ -24,6 +25,7 @@ SUITES: dict[str, Callable[[EvaluationContext], Result]] = {
     "representation": representation,
     "co-smoothing": co_smoothing_suite,
     "sparsity": sparsity,
+    "inference-steps": inference_steps,
     "diagnostics": diagnostics,
     "sensitivity": sensitivity,
     "energy": energy,
@@ -37,9 +39,15 @@ ASKED_FOR = ("sensitivity", "energy", "reaction-time", "exciting-inputs", "seria
 
 
 def usual_suites(context: EvaluationContext) -> list[str]:
-    """Returns the names of the suites that have a meaning for a model and its data, without those of ``ASKED_FOR``."""
-    without = ("generation",) if context.is_recording else ("recording", "co-smoothing")
-    return [name for name in SUITES if name not in (*without, *ASKED_FOR)]
+    """Returns the names of the suites of a protocol that have a meaning for a model and its data.
+
+    Those of ``ASKED_FOR`` are not among them.
+    """
+    without: tuple[str, ...] = ("generation",) if context.is_recording else ("recording", "co-smoothing")
+    if context.model.steps is None:
+        without += ("inference-steps",)
+    known = context.protocol.suites
+    return [name for name in SUITES if name not in (*without, *ASKED_FOR) and (known is None or name in known)]
 
 
 __all__ = ["ASKED_FOR", "SUITES", "EvaluationContext", "Result", "Table", "usual_suites"]

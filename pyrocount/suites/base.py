@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from pyrocount.backends import Backend, Evaluation, derived_seed
 from pyrocount.backends.evaluation import Array
-from pyrocount.data import Dataset, parts
+from pyrocount.data import Dataset, Units, parts
 from pyrocount.diagnostics import Check
 from pyrocount.errors import InputError
-from pyrocount.metrics.representation import MeanInterval, mean_interval
+from pyrocount.metrics.representation import Labels, MeanInterval, mean_interval
+
+from .protocols import DEFAULT, Protocol
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -45,6 +47,7 @@ class EvaluationContext:
         seed: seed of all samples.
         restarts: other fits of the model, by name.
         progress: whether to show progress bars.
+        protocol: choices in which publications differ.
     """
 
     model: Backend
@@ -60,6 +63,7 @@ class EvaluationContext:
     seed: int
     restarts: dict[str, Backend] = field(default_factory=dict)
     progress: bool = False
+    protocol: Protocol = DEFAULT
 
     @property
     def is_images(self) -> bool:
@@ -93,15 +97,37 @@ class EvaluationContext:
         return self.data.test_view[rows], None if exposure is None else exposure[rows]
 
     def training(self, most: int | None = None) -> tuple[Array, Array | None]:
-        """Returns the training observations that probes learn from, perhaps at most so many, as ``test`` does."""
+        """Returns the training observations that probes learn from, and their exposure, as ``test`` does.
+
+        Args:
+            most: largest number of them.
+        """
         exposure = self.data.train_exposure
         x = self.data.train_view[: min(self.train_observations, most or self.train_observations)]
         return x, None if exposure is None else exposure[: len(x)]
+
+    @cached_property
+    def training_codes(self) -> tuple[Array, Labels] | None:
+        """Returns the codes (N, K) and labels (N,) that probes learn from, without codes that are not finite.
+
+        None where training observations have no labels.
+        """
+        labels = self.data.train_labels
+        if labels is None:
+            return None
+        codes = self.model.code(*self.training(), seed=self.seed, progress=self.progress)
+        finite = np.isfinite(codes).all(1)
+        return codes[finite], labels[: len(codes)][finite]
 
     @property
     def channels(self) -> list[str]:
         """Returns the names of the channels of a recording; by default their numbers."""
         return list(self.data.channels or map(str, range(self.data.shape[0])))
+
+    @property
+    def real_images(self) -> Units:
+        """Returns the images with which generated ones are compared."""
+        return self.data.train_view if self.protocol.fid_images == "training" else self.data.test_view
 
     @property
     def test_labels(self) -> NDArray[np.int64] | None:

@@ -23,16 +23,16 @@ def generation(context: EvaluationContext) -> Result:
     with result.attempt("fid"):
         if not context.is_images:
             raise InputError("data", f"observations of shape {context.data.shape}", "images")
-        everything = context.data.test_view
-        real = everything[np.random.default_rng(context.seed).permutation(len(everything))]
-        numbers = [wanted for wanted in context.images if 2 * FEATURES <= wanted <= len(real)]
+        everything, kind = context.real_images, context.protocol.fid_images
+        numbers = [wanted for wanted in context.images if 2 * FEATURES <= wanted <= len(everything)]
         for wanted in sorted({*context.images} - {*numbers}):
-            limits = f"{2 * FEATURES} to {len(real)} images, the number of held-out ones"
+            limits = f"{2 * FEATURES} to {len(everything)} images, the number of {kind} ones"
             result.remarks.append(f"fid: images: got {wanted} images, expected {limits}")
         if not numbers:
-            raise InputError("images", f"{len(real)} held-out images", f"at least {2 * FEATURES} of them for FID")
+            raise InputError("images", f"{len(everything)} {kind} images", f"at least {2 * FEATURES} of them for FID")
+        rows = np.random.default_rng(context.seed).permutation(len(everything))[: max(numbers)]
         distances = generation_distances(
-            *(context.unit_range(part[: max(numbers)]) for part in (real, means)),
+            *(context.unit_range(part) for part in (everything[rows], means[: len(rows)])),
             numbers=numbers,
             inception_weights=context.inception_weights,
             seed=context.seed,

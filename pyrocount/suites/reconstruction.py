@@ -27,7 +27,7 @@ def reconstruction(context: EvaluationContext) -> Result:
     if context.is_images:
         with result.attempt("ssim"):
             pair = (context.unit_range(part) for part in (x, evaluation.reconstructions))
-            result.metrics["ssim"] = mean_over(structural_similarity(*pair))
+            result.metrics["ssim"] = mean_over(structural_similarity(*pair, window=context.protocol.ssim_window))
     if not context.is_recording:
         worst = np.argsort(np.nan_to_num(evaluation.per_observation["mse"], nan=np.inf))[::-1][:12]
         result.figures["worst_reconstructions"] = figures.reconstructions(

@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from .protocols import DEFAULT, MARK
+
 # Captions of the figures of a fit that belong to a suite.
 OF_THE_FIT = {
     "reconstruction": {"reconstructions": "Data and reconstructions", "curves": "Inference", "trajectories": "Steps"},
@@ -19,6 +21,7 @@ CAPTIONS = {
     "worst_reconstructions": "The worst reconstructions",
     "generated": "Means of the data given samples of the prior",
     "information": "Information and selectivity of the latents",
+    "inference_steps": "Fit and accuracy over the steps of inference",
     "mean_variance": "Mean and variance of the latent counts",
     "importance": "Importance weights of posterior samples",
     "pit": "Calibration of the predictions",
@@ -65,6 +68,7 @@ def report(options: Mapping[str, Any], suites: Mapping[str, Any], figures: Path)
         f'<p class="quiet">{escape(head)}</p>',
         f"<nav>{links}</nav>",
         _summary(suites),
+        _protocols(suites),
     ]
     body += [_section(figures, name, found) for name, found in suites.items()]
     rows = [
@@ -98,16 +102,36 @@ def _summary(suites: Mapping[str, Any]) -> str:
     return f"<h2>Can model and posterior be trusted?</h2><table>{lines}</table>"
 
 
+def _protocols(suites: Mapping[str, Any]) -> str:
+    """Returns a table of the metrics that several protocols measure unlike; nothing where there is one protocol."""
+    measured: dict[str, dict[str, Any]] = {}
+    for name, found in suites.items():
+        suite, _, protocol = name.partition(MARK)
+        for metric, value in found["metrics"].items():
+            mean = value["mean"] if isinstance(value, Mapping) else value
+            measured.setdefault(f"{suite}: {metric.replace('_', ' ')}", {})[protocol or DEFAULT.name] = mean
+    protocols = sorted({name for values in measured.values() for name in values} - {DEFAULT.name})
+    if not protocols:
+        return ""
+    rows = [
+        [metric, *(values.get(name, "") for name in (DEFAULT.name, *protocols))]
+        for metric, values in measured.items()
+        if len(set(values.values())) > 1
+    ]
+    remark = "Numbers of different protocols do not compare: each stands beside what its publication reports."
+    table = _table("", ["metric", DEFAULT.name, *protocols], rows) if rows else ""
+    return f'<h2>Protocols</h2><p class="quiet">{remark}</p>{table}'
+
+
 def _section(figures: Path, name: str, found: Mapping[str, Any]) -> str:
-    parts = [f'<h2 id="{name}">{name}</h2>']
+    suite, _, protocol = name.partition(MARK)
+    parts = [f'<h2 id="{name}">{suite}{f", protocol {protocol}" if protocol else ""}</h2>']
     parts += [f'<p class="remark">{escape(remark)}</p>' for remark in found["remarks"]]
     rows = []
     for metric, value in found["metrics"].items():
         interval = ""
         if isinstance(value, Mapping):
-            known = value["low"] is not None
-            interval = f"{number(value['low'])} to {number(value['high'])}" if known else ""
-            value = value["mean"]
+            interval, value = interval_of(value), value["mean"]
         rows.append([metric.replace("_", " "), value, interval])
     if rows:
         parts.append(_table("", ["metric", "value", "95 % interval"], rows))
@@ -142,7 +166,8 @@ def _figure(figures: Path, name: str, caption: str | None = None) -> str:
     content = path.read_bytes()
     # A PNG has its width there; of the two pixels in each direction, sharp screens show both.
     width = int.from_bytes(content[16:20]) // 2
-    text = escape(caption or CAPTIONS.get(name, name))
+    figure, _, protocol = name.partition(MARK)
+    text = escape((caption or CAPTIONS.get(figure, figure)) + (f", protocol {protocol}" if protocol else ""))
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     image = f'<img src="{source}" width="{width}" alt="{text}">'
     return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
@@ -154,6 +179,11 @@ def _badge(verdict: str) -> str:
 
 def _side(check: Mapping[str, Any], good: bool = True) -> str:
     return "up to" if (check["bad"] >= check["good"]) == good else "from"
+
+
+def interval_of(value: Mapping[str, Any]) -> str:
+    """Returns the interval of a mean; nothing for a single repeat, which has none."""
+    return "" if value["low"] is None else f"{number(value['low'])} to {number(value['high'])}"
 
 
 def number(value: float | None) -> str:

@@ -2,12 +2,9 @@
 
 import numpy as np
 
-from pyrocount.backends.evaluation import Array
 from pyrocount.errors import InputError
 from pyrocount.metrics.co_smoothing import decoding_accuracy
 from pyrocount.metrics.representation import (
-    CLASSIFIERS,
-    Labels,
     few_shot_accuracy,
     probe_accuracy,
     shattering_dimension,
@@ -24,7 +21,7 @@ def representation(context: EvaluationContext) -> Result:
 
     The labels of a recording are decoded by a logistic regression that learns from all training observations.
     """
-    result, model, data = Result(), context.model, context.data
+    result, model, data, protocol = Result(), context.model, context.data, context.protocol
     labels = context.test_labels
     if labels is None or data.train_labels is None:
         with result.attempt("labels"):
@@ -32,36 +29,55 @@ def representation(context: EvaluationContext) -> Result:
         return result
     x, exposure = context.test()
     codes = model.code(x, exposure, seed=context.seed, progress=context.progress)
-    finite = np.isfinite(codes).all(1)
+    finite = np.asarray(np.isfinite(codes).all(1))
     if not finite.all():
         result.remarks.append(f"{(~finite).sum()} of {len(codes)} observations have codes that are not finite")
-        codes, labels = codes[finite], labels[finite]
+    # Fixed halves are those of the data set in its own order.
+    order = np.argsort(context.rows) if protocol.fixed_halves else np.arange(len(codes))
+    order = order[finite[order]]
+    codes, labels = codes[order], labels[order]
 
+    taught = context.training_codes
+    assert taught is not None
     if context.is_recording:
-        result.metrics["label_accuracy"] = decoding_accuracy(*_training_codes(context), codes, labels)
+        result.metrics["label_accuracy"] = decoding_accuracy(*taught, codes, labels)
         result.metrics["most_frequent_label"] = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
         return result
+    seed, standardised = context.seed, protocol.standardised
     for number in LABELS:
-        for classifier in CLASSIFIERS:
+        for classifier in protocol.probes:
             with result.attempt(f"{classifier} with {number} labels"):
-                found = probe_accuracy(codes, labels, number, classifier=classifier, seed=context.seed)
-                result.metrics[f"{classifier}_{number}"] = found
+                result.metrics[f"{classifier}_{number}"] = probe_accuracy(
+                    codes,
+                    labels,
+                    number,
+                    classifier=classifier,
+                    standardised=standardised,
+                    fixed_halves=protocol.fixed_halves,
+                    repeats=protocol.repeats,
+                    seed=seed,
+                )
+    if protocol.all_labels:
+        result.metrics["logistic_all"] = decoding_accuracy(*taught, codes, labels, standardised=standardised)
+        result.metrics["logistic_all_observations"] = len(taught[0])
+    given, test = (taught, (codes, labels)) if protocol.few_shot_labels == "training" else ((codes, labels), None)
     for shots in SHOTS:
-        for classifier in CLASSIFIERS:
+        for classifier in protocol.few_shot:
             with result.attempt(f"{classifier} with {shots} labels a class"):
-                found = few_shot_accuracy(codes, labels, shots, classifier=classifier, seed=context.seed)
-                result.metrics[f"{classifier}_{shots}_shot"] = found
+                result.metrics[f"{classifier}_{shots}_shot"] = few_shot_accuracy(
+                    given[0],
+                    given[1],
+                    shots,
+                    test=test,
+                    classifier=classifier,
+                    neighbours=protocol.few_shot_neighbours,
+                    standardised=standardised,
+                    seed=seed,
+                )
     with result.attempt("shattering"):
-        train_codes, train_labels = _training_codes(context)
-        found = shattering_dimension(train_codes, train_labels, codes, labels)
-        result.metrics["shattering"] = found
-        result.metrics["shattering_observations"] = len(train_codes)
+        drawn = protocol.shattering_labels
+        result.metrics["shattering"] = shattering_dimension(
+            *taught, codes, labels, number=drawn, standardised=standardised, seed=seed
+        )
+        result.metrics["shattering_observations"] = len(taught[0]) if drawn is None else drawn
     return result
-
-
-def _training_codes(context: EvaluationContext) -> tuple[Array, Labels]:
-    labels = context.data.train_labels
-    assert labels is not None
-    codes = context.model.code(*context.training(), seed=context.seed, progress=context.progress)
-    finite = np.isfinite(codes).all(1)
-    return codes[finite], labels[: len(codes)][finite]

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from pyrocount.inference.options import ObjectiveOptions
 from pyrocount.run import EVALUATION_VERSION, Run, load
 
 from . import SUITES, EvaluationContext, usual_suites
-from .report import number, report
+from .protocols import DEFAULT, MARK, PROTOCOLS, Protocol
+from .report import interval_of, number, report
 
 # Least values of the options.
 LEAST = {"observations": 2, "train_observations": 2, "samples": 2, "checked": 2, "images": 1, "steps": 1, "seed": 0}
@@ -29,6 +30,7 @@ class Request:
 
     run: str
     suite: str | None = None
+    protocol: str = DEFAULT.name
     observations: int | None = None
     train_observations: int | None = None
     samples: int = 1000
@@ -51,18 +53,20 @@ def evaluate_run(given: Request) -> Run:
     Raises:
         InputError: naming the argument.
     """
-    asked = None if given.suite is None else suites_of(given.suite)
+    asked = None if given.suite is None else suites_of(given.suite, given.protocol)
     run = Run(given.run)
     # An evaluation that cannot be read is told before anything is measured.
     _ = run.evaluations
-    context = _context(given)
-    names = usual_suites(context) if asked is None else asked
+    contexts = _contexts(given)
+    own = contexts[given.protocol]
+    names = [own.protocol.result(suite) for suite in usual_suites(own)] if asked is None else asked
     failed: list[Exception] = []
-    with context.model.on_device():
+    with own.model.on_device():
         for name in names:
             print(f"{name} ...", file=sys.stderr)
+            suite, protocol = parts_of(name)
             try:
-                _evaluate_and_save(name, context, run)
+                _evaluate_and_save(suite, contexts[protocol.name], run)
             except Exception as error:
                 # A bug, or too little memory: the other suites still run, and then it is shown.
                 print(f"  {name} stopped: {error}", file=sys.stderr)
@@ -74,23 +78,56 @@ def evaluate_run(given: Request) -> Run:
     return run
 
 
-def suites_of(text: str) -> list[str]:
-    """Returns the names of suites in a text, with commas between.
+def suites_of(text: str, protocol: str = DEFAULT.name) -> list[str]:
+    """Returns the names of results that a text asks for: suites, perhaps with their protocols, with commas between.
+
+    >>> suites_of("sparsity,representation@negbio", "pvae")
+    ['sparsity@pvae', 'representation@negbio']
+
+    Args:
+        text: ``SUITE`` or ``SUITE@PROTOCOL``, with commas between.
+        protocol: protocol of the suites that name none.
 
     Raises:
-        InputError: naming ``--suite``, if there is no such suite.
+        InputError: naming ``--suite``, if there is no such suite, or if the protocol has none of its own; or
+            ``--protocol``, if there is no such protocol.
     """
-    names = [name for name in text.split(",") if name]
-    for name in names:
-        if name not in SUITES:
+    found = []
+    for name in filter(None, text.split(",")):
+        suite, mark, own = name.partition(MARK)
+        if suite not in SUITES:
             raise InputError("--suite", repr(name), f"some of {', '.join(SUITES)}, with commas between")
-    return names
+        chosen = _protocol(own if mark else protocol)
+        if chosen.suites is not None and suite not in chosen.suites:
+            problem = f"{suite!r}, of which protocol {chosen.name} has no other way than ours"
+            raise InputError("--suite", problem, f"some of {', '.join(chosen.suites)}")
+        found.append(chosen.result(suite))
+    return found
 
 
-def _evaluate_and_save(name: str, context: EvaluationContext, run: Run) -> None:
+def parts_of(name: str) -> tuple[str, Protocol]:
+    """Returns the suite and the protocol of results in ``evaluation.json``, by their name.
+
+    >>> parts_of("representation@pvae")[0], parts_of("sparsity")[1].name
+    ('representation', 'pyrocount')
+    """
+    suite, mark, protocol = name.partition(MARK)
+    return suite, _protocol(protocol) if mark else DEFAULT
+
+
+def _protocol(name: str) -> Protocol:
+    if name not in PROTOCOLS:
+        raise InputError("--protocol", repr(name), f"one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def _evaluate_and_save(suite: str, context: EvaluationContext, run: Run) -> None:
+    name = context.protocol.result(suite)
     start = time.perf_counter()
-    result = SUITES[name](context)
+    result = SUITES[suite](context)
     seconds = time.perf_counter() - start
+    # Figures of different protocols stand beside each other.
+    result.figures = {context.protocol.result(figure): drawn for figure, drawn in result.figures.items()}
     own = result.to_json() | {"seconds": seconds, "settings": _settings(context)}
     with run.held(patient=True):
         run.write_json("evaluation.json", {"version": EVALUATION_VERSION, "suites": run.evaluations | {name: own}})
@@ -100,7 +137,20 @@ def _evaluate_and_save(name: str, context: EvaluationContext, run: Run) -> None:
     print(table(name, run.evaluations[name]))
 
 
+def _contexts(given: Request) -> dict[str, EvaluationContext]:
+    """Returns the context of each protocol; all have one model and data."""
+    own = _context(given)
+    found = {}
+    for name, protocol in PROTOCOLS.items():
+        context = replace(own, protocol=protocol)
+        available = len(context.real_images)
+        images = given.images or [number for number in IMAGES if number <= available] or [available]
+        found[name] = replace(context, images=tuple(images))
+    return found
+
+
 def _context(given: Request) -> EvaluationContext:
+    _ = _protocol(given.protocol)
     for name, least in LEAST.items():
         value = getattr(given, name)
         for size in value or () if name == "images" else (value,):
@@ -112,7 +162,6 @@ def _context(given: Request) -> EvaluationContext:
         raise InputError("--restarts", " ".join(given.restarts), "folders of different names")
     run = load(given.run)
     data, model = run.data(), _placed(run, given)
-    images = given.images or [number for number in IMAGES if number <= len(data.test)] or [len(data.test)]
     observations = model.tested or len(data.test)
     codes = len(data.train) if model.tested is None else CODED
     return EvaluationContext(
@@ -123,7 +172,7 @@ def _context(given: Request) -> EvaluationContext:
         train_observations=min(given.train_observations or codes, len(data.train)),
         samples=given.samples,
         checked=given.checked,
-        images=tuple(images),
+        images=(),
         inception_weights=given.inception_weights,
         held_out=held_out,
         seed=given.seed,
@@ -176,18 +225,14 @@ def _settings(context: EvaluationContext) -> dict[str, Any]:
         "held_out",
         "seed",
     )
-    return {name: getattr(context, name) for name in names}
+    return {"protocol": context.protocol.name} | {name: getattr(context, name) for name in names}
 
 
 def table(name: str, found: dict[str, Any]) -> str:
     """Returns the metrics and checks of a suite, a line each."""
-    lines = [f"{name} ({found['seconds']:.1f} s)"]
+    lines = [f"{name} (protocol {parts_of(name)[1].name}, {found['seconds']:.1f} s)"]
     for metric, value in found["metrics"].items():
-        if isinstance(value, dict):
-            lines.append(
-                f"  {metric:<34}{number(value['mean']):>12}   {number(value['low'])} to {number(value['high'])}"
-            )
-        else:
-            lines.append(f"  {metric:<34}{number(value):>12}")
+        mean, interval = (value["mean"], interval_of(value)) if isinstance(value, dict) else (value, "")
+        lines.append(f"  {metric:<34}{number(mean):>12}   {interval}".rstrip())
     lines += [f"  [{check['verdict']}] {check['name']}: {number(check['value'])}" for check in found["checks"]]
     return "\n".join(lines)

@@ -12,16 +12,16 @@ def sparsity(context: EvaluationContext) -> Result:
     """Measures lifetime and population sparsity, zeros, mean rate and active latents."""
     result, model = Result(), context.model
     evaluation = context.evaluation
-    counts = evaluation.counts
+    counts, silent = evaluation.counts, context.protocol.silent_sparsity
     result.metrics = {
-        "lifetime_sparsity": lifetime_sparsity(counts),
-        "population_sparsity": population_sparsity(counts),
+        "lifetime_sparsity": lifetime_sparsity(counts, silent=silent),
+        "population_sparsity": population_sparsity(counts, silent=silent),
         "zero_fraction": zero_fraction(counts),
         "mean_rate": mean_rate(counts),
         "active_latents": evaluation.metrics["active_latents"],
         "latents": model.latent_dim,
     }
-    each = np.array([lifetime_sparsity(counts[..., [latent]]) for latent in range(model.latent_dim)])
+    each = np.array([lifetime_sparsity(counts[..., [latent]], silent=silent) for latent in range(model.latent_dim)])
     result.figures["information"] = figures.information(evaluation.latent_kl, each)
     if model.has_counts:
         mean, variance = (part((0, 1), dtype=np.float64) for part in (counts.mean, counts.var))
