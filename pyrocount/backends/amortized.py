@@ -29,7 +29,7 @@ from .amortized_training import train
 from .base import Backend, History, derived_seed
 from .devices import torch_device
 from .draws import Draws
-from .evaluation import Array, Evaluation, counted, in_batches
+from .evaluation import Array, Evaluation, counted, in_batches, joined
 
 # Relaxed samples of an observation, and observations at a time, for the likelihood of relaxed samples.
 RELAXED_SAMPLES, RELAXED_BATCH = 8, 500
@@ -145,8 +145,8 @@ class AmortizedBackend(Backend):
         return code
 
     @torch.no_grad()
-    def relaxed_nll(self, x: Array, exposure: Array | None = None, *, seed: int = 0) -> Array | None:
-        """Returns the mean negative log likelihood of eight relaxed samples of each observation.
+    def relaxed(self, x: Array, exposure: Array | None = None, *, seed: int = 0) -> dict[str, Array] | None:
+        """Returns the mean ``nll`` and ``mse`` of eight relaxed samples of each observation.
 
         None where training has exact samples.
         """
@@ -160,8 +160,10 @@ class AmortizedBackend(Backend):
                 data, windows = self.tensors(x[rows], None if exposure is None else exposure[rows])
                 z = vae.posterior(data, windows).rsample((RELAXED_SAMPLES,))
                 observed = vae.observed(z, windows)
-                parts.append(-pointwise_log_likelihood(observed, data).flatten(2).sum(2).mean(0).cpu().numpy())
-        return np.concatenate(parts)
+                nll = -pointwise_log_likelihood(observed, data).flatten(2).sum(2).mean(0)
+                error = (observed.mean - data).square().flatten(2)
+                parts.append({"nll": nll.cpu().numpy(), "mse": error.nanmean((0, 2)).cpu().numpy()})
+        return joined(parts)
 
     def amortization_gap(
         self, x: Array, exposure: Array | None = None, *, steps: int = 300, seed: int = 0, progress: bool = False

@@ -317,8 +317,8 @@ class Backend(ABC):
     @abstractmethod
     def _code(self, x: Array, exposure: Array | None, seed: int) -> Array: ...
 
-    def relaxed_nll(self, x: Array, exposure: Array | None = None, *, seed: int = 0) -> Array | None:
-        """Returns the negative log likelihood of relaxed samples as in training, in nats, shape (N,).
+    def relaxed(self, x: Array, exposure: Array | None = None, *, seed: int = 0) -> dict[str, Array] | None:
+        """Returns ``nll`` in nats and ``mse`` of relaxed samples as in training, shape (N,) each.
 
         Where training has exact samples, or the posterior is that of many exact steps, there is none: None.
         """

@@ -137,9 +137,9 @@ def _latents(context: EvaluationContext, result: Result) -> None:
     result.metrics["dead_latents"] = dead
     result.checks.append(check("dead", dead))
     _collapse(context, result)
-    relaxed = model.relaxed_nll(*context.test(context.checked), seed=context.seed)
+    relaxed = model.relaxed(*context.test(context.checked), seed=context.seed)
     if relaxed is not None:
-        gap = mean_over(evaluation.per_observation["nll"][: len(relaxed)] - relaxed)
+        gap = mean_over(evaluation.per_observation["nll"][: len(relaxed["nll"])] - relaxed["nll"])
         result.metrics["hard_soft_gap"] = gap
         result.checks.append(check("hard_soft", max(gap.mean, 0.0) / max(evaluation.metrics["kl"], 1e-12)))
 

@@ -15,7 +15,7 @@ REFINED, STEPS = 200, 300
 def reconstruction(context: EvaluationContext) -> Result:
     """Measures MSE, R^2, SSIM, the ELBO and its parts, the importance-weighted ELBO and the amortisation gap."""
     result, model = Result(), context.model
-    (x, _), evaluation = context.test(), context.evaluation
+    (x, exposure), evaluation = context.test(), context.evaluation
     # A constant observation has no R^2.
     result.metrics |= {
         name: mean_over(values, some=name == "r2") for name, values in evaluation.per_observation.items()
@@ -24,6 +24,8 @@ def reconstruction(context: EvaluationContext) -> Result:
         result.remarks.append(f"{lost} of {len(x)} observations have a likelihood that is not finite")
     extra = ("paper_loss", "r2_median", "diverged", "convergence_step", "distance")
     result.metrics |= {name: evaluation.metrics[name] for name in extra if name in evaluation.metrics}
+    if (soft := model.relaxed(x, exposure, seed=context.seed)) is not None:
+        result.metrics["soft_mse"] = mean_over(soft["mse"])
     if context.is_images:
         with result.attempt("ssim"):
             pair = (context.unit_range(part) for part in (x, evaluation.reconstructions))

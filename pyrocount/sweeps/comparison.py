@@ -21,7 +21,7 @@ from pyrocount.run import Run
 CONFIDENCE = 0.99
 # Patterns of the metrics of which less is better, without the name of their suite; of all others more is.
 LESS = (
-    *("nelbo", "nll", "paper_loss", "mse", "kl", "fid_*", "kid*", "amortization_gap", "*_distance", "dead_latents"),
+    *("nelbo", "nll", "paper_loss", "*mse", "kl", "fid_*", "kid*", "amortization_gap", "*_distance", "dead_latents"),
     *("constant_latents", "over_marginal", "k_hat_*", "hard_soft_gap", "channels_below_*", "spikes_per_observation"),
 )
 # Options in which compared runs agree.
