@@ -134,7 +134,8 @@ def log_mass(distribution: Any, max_count: int) -> Tensor:
     """Returns the log probability that counts are at most a largest one, summed over the event, of the batch shape."""
     event = len(distribution.event_shape)
     counts = (distribution.base_dist if event else distribution).counts
-    support = torch.arange(max_count + 1.0).to(counts.mean).reshape(-1, *(1,) * len(counts.batch_shape))
+    support = torch.arange(max_count + 1, dtype=counts.mean.dtype, device=counts.mean.device)
+    support = support.reshape(-1, *(1,) * len(counts.batch_shape))
     mass: Tensor = counts.log_prob(support).logsumexp(0)
     return mass.sum(tuple(range(-event, 0))) if event else mass
 

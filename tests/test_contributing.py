@@ -40,7 +40,7 @@ def add(monkeypatch):
             for name, row in eval(f"{{{code}}}", scope).items():
                 monkeypatch.setitem(target, name, row)
             return
-        whole = inspect.getsource(target).replace("\n", f"\n{code}\n", 1) if inspect.isfunction(target) else code
+        whole = inspect.getsource(target).replace(":\n", f":\n{code}\n", 1) if inspect.isfunction(target) else code
         exec(whole, scope)
         owner = target if inspect.isclass(target) else module
         new = {name: value for name, value in scope.items() if before.get(name) is not value}

@@ -78,16 +78,14 @@ def test_every_model(model):
 
 
 @pytest.mark.parametrize(
-    ("options", "runs_away"),
-    [({"estimator": "gumbel"}, False), ({"estimator": "gumbel", "kl": "mc"}, True), ({"estimator": "score"}, False)],
+    "options", [{"estimator": "gumbel"}, {"estimator": "gumbel", "kl": "mc"}, {"estimator": "score"}]
 )
-def test_negative_binomial_rates_do_not_run_away(options, runs_away):
-    """The log density of a capped count falls without end as its rate rises, which a Monte Carlo divergence rewards."""
+def test_negative_binomial_rates_do_not_run_away(options):
+    """The density of all counts, at a count that is capped, would reward rates without end."""
     x = load_digits().data
     score = CountVAE("negbio", decoder="lin", latent_dim=24, epochs=6, random_state=0, **options).fit(x).score(x)
     # The mean image has -69.6.
-    assert (score < -1000) == runs_away
-    assert runs_away or score > -72
+    assert score > -72
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def recipes() -> list[Recipe]:
     """Returns all recipes by their names.
 
     >>> recipes()[0].name
-    'negbio-categorical-celeba-64'
+    'igvae-mnist'
     """
     files = resources.files(__package__).iterdir()
     return [_read(file.name.removesuffix(SUFFIX)) for file in sorted(files, key=str) if file.name.endswith(SUFFIX)]
