@@ -144,7 +144,7 @@ def on_a_run(module, arguments):
     made(arguments[0])
     if module == "pyrocount.evaluate":
         # A suite that is quick on few data; all of them run in their own tests.
-        arguments = [*arguments, "--suite", "sparsity"]
+        arguments = [*arguments, "--suite", "reconstruction" if "negbio" in arguments else "sparsity"]
     elif module in ("pyrocount.refine", "pyrocount.out_of_distribution", "pyrocount.amortization"):
         arguments = [*arguments, "--steps", "3"]
     call(module, arguments)
