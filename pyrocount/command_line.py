@@ -164,7 +164,8 @@ def add_options(parser: Parser, without: Sequence[str] = ()) -> None:
             continue
         settings: dict[str, Any] = {"help": f"{option.help} (default: {option.default})", "default": argparse.SUPPRESS}
         if option.kind is bool:
-            settings["action"] = argparse.BooleanOptionalAction if option.default else "store_true"
+            # A recipe may set what is off by default; a run that is resumed has its options.
+            settings["action"] = "store_true" if option.name == "resume" else argparse.BooleanOptionalAction
         elif choices := choices_of(option):
             settings["choices"] = choices
         else:

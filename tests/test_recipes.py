@@ -51,6 +51,13 @@ def test_the_list(capsys):
     assert [line.split()[0] for line in lines] == NAMES
 
 
+def test_what_a_recipe_switches_can_be_switched_back():
+    usual = parse(["--recipe=pvae-lin-lin-mc-van-hateren", "--data-dir=x"])
+    assert (usual.options["tiles"], usual.options["bias"]) == (True, False)
+    config = parse(["--recipe=pvae-lin-lin-mc-van-hateren", "--data-dir=x", "--no-tiles", "--bias"])
+    assert (config.options["tiles"], config.options["bias"]) == (False, True)
+
+
 def test_options_that_lose_their_use_are_left_out():
     config = parse(["--recipe=negbio-ds-c-mnist", "--estimator=stein"])
     assert config.options["estimator"] == "stein"

@@ -90,10 +90,10 @@ def relations(
         axis.set_ylabel(_title(up), fontsize=8)
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
-    handles = {label: bars for axis in axes for bars, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     margins = [margin for points in curves.values() for point in points for _, margin in point.values()]
-    known = ["means and 99 % intervals"] if np.isfinite(margins).any() else []
-    title = "; ".join(known + ([] if along is None else [f"numbers: {_title(along)}"])) or None
+    bars = ["means and 99 % intervals"] if np.isfinite(margins).any() else []
+    title = "; ".join(bars + ([] if along is None else [f"numbers: {_title(along)}"])) or None
     figure.legend(
         handles.values(), handles.keys(), loc="outside upper center", title=title, fontsize=6, title_fontsize=6
     ).set_frame_on(False)
