@@ -135,13 +135,13 @@ def make_elbo(config: Config, vae: VAE) -> nn.Module:
     elif estimator == "unbiased":
         neighbours, analytic = config[NeighbourOptions].neighbours, config[DivergenceOptions].kl != "mc"
         elbo = UnbiasedCount_ELBO(neighbours=neighbours, analytic_kl=analytic, **particles)
-    elif config[DivergenceOptions].kl == "mc" and estimator == "gumbel" and config.spec.has_counts:
-        elbo = SampledKL_ELBO(sampling.kl_samples or 1, config[RelaxationOptions].max_count, **particles)
-    elif sampling.kl_samples is not None:
-        elbo = SampledKL_ELBO(sampling.kl_samples, **particles)
+    elif config[DivergenceOptions].kl != "mc":
+        elbo = StrictMeanField_ELBO(**particles)
+    elif (capped := estimator == "gumbel" and config.spec.has_counts) or sampling.kl_samples is not None:
+        max_count = config[RelaxationOptions].max_count if capped else None
+        elbo = SampledKL_ELBO(sampling.kl_samples or 1, max_count, **particles)
     else:
-        kind = Pathwise_ELBO if config[DivergenceOptions].kl == "mc" else StrictMeanField_ELBO
-        elbo = kind(**particles)
+        elbo = Pathwise_ELBO(**particles)
     # Pyro takes any callables here, whatever its annotations say.
     return elbo(vae.model, vae.guide)  # type: ignore[arg-type]
 

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from .layout import DATA, FIRST, SECOND, Array
+from .layout import DATA, FIRST, SECOND, Array, plain
 
 # Probability with which a bar of uniform values lies within the band.
 CONFIDENCE = 0.99
@@ -37,7 +36,7 @@ def importance(pareto_k: Array, effective: Array, samples: int) -> Figure:
     right.hist(effective / samples, BINS, range=(0, 1), color=FIRST)
     right.set_xlabel("effective part of the samples", fontsize=8)
     right.set_ylabel("observations", fontsize=8)
-    _plain(left, right)
+    plain(left, right)
     return figure
 
 
@@ -58,7 +57,7 @@ def uniformity(values: Mapping[str, Array]) -> Figure:
         axis.axhline(1, color="0.3", linewidth=0.8)
         axis.set_xlabel(name, fontsize=8)
         axis.set_ylabel("density", fontsize=8)
-    _plain(*axes)
+    plain(*axes)
     return figure
 
 
@@ -82,7 +81,7 @@ def rootograms(pairs: Mapping[str, tuple[Array, Array]]) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("count", fontsize=8)
         axis.set_ylabel("square root of frequency", fontsize=8)
-    _plain(*axes)
+    plain(*axes)
     return figure
 
 
@@ -114,7 +113,7 @@ def mean_variance(mean: Array, variance: Array, total_counts: tuple[float, ...] 
         axis.legend(fontsize=6, frameon=False)
     axis.set_xlabel("mean count of a latent", fontsize=8)
     axis.set_ylabel("variance over observations", fontsize=8)
-    _plain(axis)
+    plain(axis)
     return figure
 
 
@@ -134,7 +133,7 @@ def information(latent_kl: Array, sparsity: Array) -> Figure:
     right.hist(sparsity[~np.isnan(sparsity)], BINS, range=(0, 1), color=FIRST)
     right.set_xlabel("lifetime sparsity", fontsize=8)
     right.set_ylabel("latents", fontsize=8)
-    _plain(left, right)
+    plain(left, right)
     return figure
 
 
@@ -152,11 +151,5 @@ def restarts(cosines: Mapping[str, Array]) -> Figure:
     axis.set_xlabel("matched latent, by cosine", fontsize=8)
     axis.set_ylabel("cosine of the decoder columns", fontsize=8)
     axis.legend(fontsize=7, frameon=False)
-    _plain(axis)
+    plain(axis)
     return figure
-
-
-def _plain(*axes: Axes) -> None:
-    for axis in axes:
-        axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .layout import DATA, FIRST
+from .layout import DATA, FIRST, plain
 
 # Limit on the distance of a mean from the median mean, in median distances; means beyond it are off a figure's scale.
 FAR = 20
@@ -88,8 +88,7 @@ def relations(
             axis.set_ylim(_limits([point[up][0] for point in known]))
         axis.set_xlabel(_title(across), fontsize=8)
         axis.set_ylabel(_title(up), fontsize=8)
-        axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)
+        plain(axis)
     handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     margins = [margin for points in curves.values() for point in points for _, margin in point.values()]
     bars = ["means and 99 % intervals"] if np.isfinite(margins).any() else []

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .layout import DATA, FIRST, SECOND, Array
+from .layout import DATA, FIRST, SECOND, Array, intervals, plain
 
 # Largest number of bars in a histogram.
 BARS = 30
@@ -32,9 +31,7 @@ def energy(totals: Array, spikes: Sequence[float], accuracy: Array, chance: floa
     left.set_ylabel("observations", fontsize=8)
     left.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     for axis in others:
-        middle, low, high = accuracy.T
-        bars = np.maximum([middle - low, high - middle], 0)
-        axis.errorbar(spikes, middle, bars, fmt="o-", color=FIRST, markersize=4, linewidth=1, capsize=2)
+        intervals(axis, spikes, accuracy)
         axis.axhline(chance, color=DATA, linewidth=1)
         axis.annotate(
             "most frequent label", (0, chance), (2, 2), ("axes fraction", "data"), "offset points", fontsize=6
@@ -44,7 +41,7 @@ def energy(totals: Array, spikes: Sequence[float], accuracy: Array, chance: floa
         axis.set_ylim(0, 1.02)
         axis.set_xlabel("spikes that are kept, per observation", fontsize=8)
         axis.set_ylabel("accuracy of logistic regression", fontsize=8)
-    _plain(left, *others)
+    plain(left, *others)
     return figure
 
 
@@ -76,13 +73,11 @@ def reaction_time(
     numbers = np.array(list(curves))
     if law is not None:
         slope, intercept, points = law
-        middle, low, high = points.T
-        bars = np.maximum([middle - low, high - middle], 0)
-        hick.errorbar(np.log2(numbers), middle, bars, fmt="o", color=FIRST, markersize=4, capsize=2, linewidth=1)
+        intervals(hick, np.log2(numbers), points, "o")
         ends = np.array([0.9, np.log2(numbers[-1]) + 0.1])
         hick.plot(ends, intercept + slope * ends, color=SECOND, linewidth=1)
         hick.set_title(f"{slope:.2g} windows per bit", fontsize=7)
-        hick.set_ylim(bottom=min(0.0, float(low.min())))
+        hick.set_ylim(bottom=min(0.0, float(points[:, 1].min())))
     hick.set_xticks(np.log2(numbers), [f"{number}" for number in numbers])
     hick.set_xlabel("alternatives (logarithmic)", fontsize=8)
     hick.set_ylabel(
@@ -92,11 +87,5 @@ def reaction_time(
     distribution.set_title("at this accuracy; the last bar may be undecided", fontsize=7)
     distribution.set_xlabel(f"reaction time, {numbers[-1]} alternatives (windows)", fontsize=8)
     distribution.set_ylabel("observations", fontsize=8)
-    _plain(speed, hick, distribution)
+    plain(speed, hick, distribution)
     return figure
-
-
-def _plain(*axes: Axes) -> None:
-    for axis in axes:
-        axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .layout import DATA, FIRST, SECOND, Array
+from .layout import DATA, FIRST, SECOND, Array, intervals, plain
 
 
 def serial_dependence(left: Array, shuffled: Array, labels: Array | None) -> Figure:
@@ -32,16 +31,14 @@ def serial_dependence(left: Array, shuffled: Array, labels: Array | None) -> Fig
     codes.legend(fontsize=7, frameon=False)
     for axis in others:
         assert labels is not None
-        number, mean, low, high = labels.T
-        bars = np.maximum([mean - low, high - mean], 0)
-        axis.errorbar(number, mean, bars, fmt="o-", color=FIRST, markersize=4, linewidth=1, capsize=2)
+        intervals(axis, labels[:, 0], labels[:, 1:])
         axis.set_ylabel("evidence for the previous label (nats)", fontsize=8)
     for axis in (codes, *others):
         axis.axhline(0, color=DATA, linewidth=0.8, zorder=0)
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("steps since the current input appeared", fontsize=8)
-    _plain(codes, *others)
+    plain(codes, *others)
     return figure
 
 
@@ -67,9 +64,8 @@ def latency(responses: Mapping[float, Array], first: Array, half: Array, spontan
     names[0] = f"contrast {names[0]}"
     course.legend(names, fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(names))
     for axis, points, name in ((spikes, first, "first spike (step)"), (rises, half, "half of the response (step)")):
-        contrast, mean, low, high = points.T
-        bars = np.maximum([mean - low, high - mean], 0)
-        axis.errorbar(contrast, mean, bars, fmt="o-", color=FIRST, markersize=4, linewidth=1, capsize=2)
+        contrast = points[:, 0]
+        intervals(axis, contrast, points[:, 1:])
         axis.set_xscale("log")
         axis.set_xticks(contrast, [f"{value:g}" for value in contrast])
         axis.minorticks_off()
@@ -79,11 +75,5 @@ def latency(responses: Mapping[float, Array], first: Array, half: Array, spontan
     spikes.axhline(spontaneous, color=DATA, linewidth=1)
     spikes.set_ylim(0, 1.1 * max(spontaneous, float(np.nanmax(first[:, 1:]))))
     spikes.annotate("no contrast", (0.02, spontaneous), (0, 2), ("axes fraction", "data"), "offset points", fontsize=6)
-    _plain(course, spikes, rises)
+    plain(course, spikes, rises)
     return figure
-
-
-def _plain(*axes: Axes) -> None:
-    for axis in axes:
-        axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)

@@ -74,6 +74,20 @@ def marker(points: Array) -> str:
     return "o" if len(points) == 1 else "-"
 
 
+def plain(*axes: Axes) -> None:
+    """Gives axes small labels and no frame at the top and the right."""
+    for axis in axes:
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+
+
+def intervals(axis: Axes, x: Any, values: Array, fmt: str = "o-") -> None:
+    """Draws values, and the ends of their intervals, shape (N, 3), over x, shape (N,)."""
+    middle, low, high = values.T
+    bars = np.maximum([middle - low, high - middle], 0)
+    axis.errorbar(x, middle, bars, fmt=fmt, color=FIRST, markersize=4, linewidth=1, capsize=2)
+
+
 def legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
     """Adds a legend of names and colours at the top of the figure."""
     handles = [

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .layout import DATA, FIRST, SECOND, Array, grid, legend, mosaic
+from .layout import DATA, FIRST, SECOND, Array, grid, legend, mosaic, plain
 
 # Number of columns, each of a latent.
 COLUMNS = 12
@@ -37,8 +37,7 @@ def sensitivity(silencing: Array, stimulation: Array, errors: Array, unit: str) 
     right.set_xlabel(f"RMS change, {unit}", fontsize=8)
     right.set_ylabel("rise of the NLL, silenced (nats)", fontsize=8)
     for axis in (left, middle, right):
-        axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)
+        plain(axis)
     return figure
 
 

@@ -86,6 +86,17 @@ class EvaluationContext:
             problem = f"{self.data.name}, observations of {what} of shape {self.data.shape}"
             raise InputError("data", problem, "a recording of counts of at least 2 channels")
 
+    def require_labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Returns the labels of all training observations and of the held-out ones that are taken.
+
+        Raises:
+            InputError: naming ``data``, if they are not known.
+        """
+        taught, tested = self.data.train_labels, self.test_labels
+        if taught is None or tested is None:
+            raise InputError("data", f"{self.data.name} without labels", "labels, in an array 'labels' of the file")
+        return taught, tested
+
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """Returns the held-out observations that are taken, at random: the easy ones of some sets come first."""

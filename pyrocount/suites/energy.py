@@ -46,13 +46,11 @@ def energy(context: EvaluationContext) -> Result:
 
 def _accuracy(context: EvaluationContext, result: Result, counts: Array) -> tuple[Array, float]:
     """Returns the accuracy by part of the spikes that is kept, with its interval, (parts, 3), and chance."""
-    model, data, labels = context.model, context.data, context.test_labels
-    if labels is None or data.train_labels is None:
-        raise InputError("data", f"{data.name} without labels", "labels, in an array 'labels' of the file")
+    model, (taught, labels) = context.model, context.require_labels()
     x, exposure = context.training(PROBED)
     seed = derived_seed(context.seed, 9)
     z = model.draws(x, exposure, samples=1, seed=seed, progress=context.progress).z[0]
-    train_labels = data.train_labels[: len(z)]
+    train_labels = taught[: len(z)]
     rng, found = np.random.default_rng(seed), []
     for part in PARTS:
         train, tested = (thinned(each, part, rng).astype(float) for each in (z, counts))

@@ -75,9 +75,7 @@ def doubled(steps: int) -> list[int]:
 
 def _taught(context: EvaluationContext, times: list[int], number: int) -> tuple[Steps, Labels, Labels]:
     """Returns the steps of training observations, with their labels, and the labels of the held-out ones."""
-    own, taught = context.test_labels, context.data.train_labels
-    if own is None or taught is None:
-        raise InputError("data", f"{context.data.name} without labels", "labels, in an array 'labels' of the file")
+    taught, own = context.require_labels()
     x, exposure = context.training(TAUGHT)
     seed = derived_seed(context.seed, 7)
     training = context.model.inference_steps(x, exposure, times=times, seed=seed, progress=context.progress)

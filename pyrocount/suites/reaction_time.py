@@ -39,17 +39,15 @@ def reaction_time(context: EvaluationContext) -> Result:
     rates that are drawn for each trial. A decoder that knows the rates of training observations adds up the evidence
     for the labels, and decides when the entropy of its beliefs is at a bound.
     """
-    result, model, data = Result(), context.model, context.data
+    result, model = Result(), context.model
     with result.attempt("reaction time"):
         if not model.has_counts:
             raise InputError("RUN", "latents that are not counts", "a model of latent counts, whose spikes arrive")
-        labels = context.test_labels
-        if labels is None or data.train_labels is None:
-            raise InputError("data", f"{data.name} without labels", "labels, in an array 'labels' of the file")
+        taught, labels = context.require_labels()
         x, exposure = context.training(EXEMPLARS)
         seed = derived_seed(context.seed, 10)
         exemplars = model.evaluate(x, exposure, seed=seed).posterior_mean
-        known = data.train_labels[: len(exemplars)]
+        known = taught[: len(exemplars)]
         number = len(np.unique(known))
         if number < 4:
             raise InputError("labels", f"{number} labels", "at least 4, for several numbers of alternatives")

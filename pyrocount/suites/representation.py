@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from pyrocount.errors import InputError
 from pyrocount.metrics.co_smoothing import decoding_accuracy
 from pyrocount.metrics.representation import (
     few_shot_accuracy,
@@ -21,11 +20,11 @@ def representation(context: EvaluationContext) -> Result:
 
     The labels of a recording are decoded by a logistic regression that learns from all training observations.
     """
-    result, model, data, protocol = Result(), context.model, context.data, context.protocol
-    labels = context.test_labels
-    if labels is None or data.train_labels is None:
-        with result.attempt("labels"):
-            raise InputError("data", f"{data.name} without labels", "labels, in an array 'labels' of the file")
+    result, model, protocol = Result(), context.model, context.protocol
+    labels = None
+    with result.attempt("labels"):
+        _, labels = context.require_labels()
+    if labels is None:
         return result
     x, exposure = context.test()
     codes = model.code(x, exposure, seed=context.seed, progress=context.progress)

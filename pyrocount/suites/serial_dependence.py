@@ -68,11 +68,9 @@ def _labels(context: EvaluationContext, result: Result, carried: Array, anew: Ar
 
     The first column is the number of steps.
     """
-    data, labels = context.data, context.test_labels
-    if labels is None or data.train_labels is None:
-        raise InputError("data", f"{data.name} without labels", "labels, in an array 'labels' of the file")
+    taught, labels = context.require_labels()
     train = context.training(PROBED)[0]
-    known = data.train_labels[: len(train)]
+    known = taught[: len(train)]
     codes = np.concatenate(
         [
             context.model.course(train[None, first : first + SEQUENCES], steps=STEPS, seed=seed + first).code[-1]

@@ -103,7 +103,7 @@ def save(folder: Folder, rows: Sequence[Row], metric: str, plots: Sequence[tuple
         writer.writerow([row.data, row.label, row.seeds, row.drop, row.p, *cells])
     folder.write_text("comparison.csv", text.getvalue())
     folder.write_text("comparison.tex", latex(rows, metric))
-    labels = [row.label if len({r.data for r in rows}) == 1 else f"{row.data}: {row.label}" for row in rows]
+    labels = _among(rows, [row.label for row in rows])
     values, margins = [row.values for row in rows], [row.margin[metric] for row in rows]
     drawn = {"comparison": figures.comparison(labels, values, margins, metric)}
     if latents := curves(rows, "latent_dim"):
@@ -119,6 +119,12 @@ def save(folder: Folder, rows: Sequence[Row], metric: str, plots: Sequence[tuple
         joined = across if across in OPTIONS else next((name for name in OPTIONS if curves(rows, name)), "beta")
         drawn[f"{up}_over_{across}"] = figures.relations(curves(rows, joined, 1), [(across, up)], OPTIONS, joined)
     folder.save_figures(drawn)
+
+
+def _among(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    """Returns names of rows, with their data where rows are of several."""
+    several = len({row.data for row in rows}) > 1
+    return [f"{row.data}: {name}" if several else name for row, name in zip(rows, names, strict=True)]
 
 
 def check_plots(rows: Sequence[Row], plots: Sequence[tuple[str, str]]) -> None:
@@ -146,8 +152,7 @@ def curves(rows: Sequence[Row], option: str, least: int = 2) -> dict[str, list[d
         Of each configuration the means of its metrics with half of their intervals, and its options, by name.
     """
     found: defaultdict[str, list[dict[str, tuple[float, float]]]] = defaultdict(list)
-    for row in rows:
-        name = row.family(option) if len({r.data for r in rows}) == 1 else f"{row.data}: {row.family(option)}"
+    for row, name in zip(rows, _among(rows, [row.family(option) for row in rows]), strict=True):
         metrics = {metric: (value, row.margin[metric]) for metric, value in row.mean.items() if math.isfinite(value)}
         numbers = {each: (float(row.options[each]), math.nan) for each in OPTIONS}
         found[name].append(metrics | numbers)
